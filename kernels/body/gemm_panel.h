@@ -1,0 +1,74 @@
+/* The panel product with VL-wide vectors: MR rows of c by NV vectors stay in registers over the whole sum.
+ *
+ * Each element of c is one chain of fused multiply-adds over k, exactly as in the reference, so the register tile
+ * changes speed only. Per k: NV loads of the panel and MR broadcasts (folded into the multiply-add on AVX-512) feed
+ * MR * NV multiply-adds. Included with HRK_VL (floats in a vector), and for each panel width a tile (MR, NV). */
+#include "kernels/body/variant.h"
+
+typedef float vec __attribute__((vector_size(HRK_VL * 4), aligned(4), may_alias));
+
+#define INLINE static inline __attribute__((always_inline))
+
+/* `rows` <= 12 and `nv` <= 3 are constants at every call: the loops unroll and acc lives in registers. */
+INLINE void micro(const int rows, const int nv, int64_t width, int64_t K, hrk_left A, const float *panel, float *c,
+                  int64_t ldc, float scale, int accumulate)
+{
+    vec acc[12][3];
+    for (int m = 0; m < rows; m++)
+        for (int v = 0; v < nv; v++)
+            acc[m][v] = (vec){0};
+    for (int64_t k0 = 0; k0 < K; k0 += A.kb) {
+        const int64_t kn = K - k0 < A.kb ? K - k0 : A.kb;
+        const float *a = A.a;
+        A.a += A.block;
+        for (int64_t k = 0; k < kn; k++) {
+            vec b[3];
+            for (int v = 0; v < nv; v++)
+                b[v] = *(const vec *)(const void *)(panel + v * HRK_VL);
+            for (int m = 0; m < rows; m++) {
+                const vec x = a[m * A.row] - (vec){0};
+                for (int v = 0; v < nv; v++)
+                    acc[m][v] = HRK_FMA(x, b[v], acc[m][v]);
+            }
+            a += A.step;
+            panel += width;
+        }
+    }
+    for (int m = 0; m < rows; m++) {
+        for (int v = 0; v < nv; v++) {
+            vec *out = (vec *)(void *)(c + m * ldc + v * HRK_VL);
+            const vec s = scale - (vec){0};
+            if (accumulate)
+                *out = HRK_FMA(s, acc[m][v], *out);
+            else
+                *out = s * acc[m][v];
+        }
+    }
+}
+
+/* All rows for the columns [0, nv * VL) of the panel: full tiles, then one tile of what is left. */
+#define STRIP(name, MR, NV)                                                                                            \
+    static void name(int64_t width, int64_t M, int64_t K, hrk_left A, const float *panel, float *c, int64_t ldc,       \
+                     float scale, int accumulate)                                                                      \
+    {                                                                                                                  \
+        for (; M >= MR; M -= MR, A.a += MR * A.row, c += MR * ldc)                                                     \
+            micro(MR, NV, width, K, A, panel, c, ldc, scale, accumulate);                                              \
+        for (; M >= 4; M -= 4, A.a += 4 * A.row, c += 4 * ldc)                                                         \
+            micro(4, NV, width, K, A, panel, c, ldc, scale, accumulate);                                               \
+        for (; M > 0; M--, A.a += A.row, c += ldc)                                                                     \
+            micro(1, NV, width, K, A, panel, c, ldc, scale, accumulate);                                               \
+    }
+STRIP(strip_bp, HRK_BP_MR, HRK_BP_NV)
+STRIP(strip_dp, HRK_DP_MR, HRK_DP_NV)
+
+HRK_GEMM_PANEL(gemm_panel_bp)
+{
+    for (int64_t j = 0; j < HRK_BP; j += HRK_BP_NV * HRK_VL)
+        strip_bp(HRK_BP, M, K, A, panel + j, c + j, ldc, scale, accumulate);
+}
+
+HRK_GEMM_PANEL(gemm_panel_dp)
+{
+    for (int64_t j = 0; j < HRK_DP; j += HRK_DP_NV * HRK_VL)
+        strip_dp(HRK_DP, M, K, A, panel + j, c + j, ldc, scale, accumulate);
+}

@@ -1,0 +1,23 @@
+/* Names of the variant being compiled: HRK_VARIANT is ref, avx2 or avx512 (a compile definition of the file). */
+#ifndef HRK_BODY_VARIANT_H
+#define HRK_BODY_VARIANT_H
+
+#include "kernels/kernels.h"
+
+#ifndef HRK_VARIANT
+#define HRK_VARIANT ref
+#endif
+#define HRK_PASTE2(operation, variant) hrk_##operation##_##variant
+#define HRK_PASTE(operation, variant)  HRK_PASTE2(operation, variant)
+#define HRK_NAME(operation)            HRK_PASTE(operation, HRK_VARIANT)
+
+/* Declares and begins the definition of one kernel. */
+#define HRK_BEGIN(type, operation, ...)                                                                                \
+    type HRK_NAME(operation)(__VA_ARGS__);                                                                             \
+    type HRK_NAME(operation)(__VA_ARGS__)
+#define HRK_GEMM_PANEL(operation)                                                                                      \
+    HRK_BEGIN(void, operation, int64_t M, int64_t K, hrk_left A, const float *panel, float *c, int64_t ldc,            \
+              float scale, int accumulate)
+#define HRK_DRAWS(operation) HRK_BEGIN(void, operation, hr_rng rng, uint32_t row, int64_t n, uint16_t *out)
+
+#endif

@@ -1,0 +1,17 @@
+/* Numbers as text, in the "C" notation whatever the locale of the process: whole tokens only,
+ * so "5x", "", " 5", "nan" and "inf" are refused. */
+#ifndef HR_BASE_NUMBER_H
+#define HR_BASE_NUMBER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* Decimal, with an optional sign. False when `text` (length bytes) is anything else or does not fit. */
+bool hr_parse_int(const char *text, size_t length, int64_t *out);
+/* Digits, point, exponent; a finite double. At most 63 bytes. */
+bool hr_parse_number(const char *text, size_t length, double *out);
+/* The shortest of 15, 16 or 17 digits that reads back to the same double. */
+void hr_format_number(double value, char *text, size_t bytes);
+
+#endif

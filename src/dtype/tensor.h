@@ -1,0 +1,51 @@
+/* A named view of numbers, for those who save and load them. It never owns. */
+#ifndef HR_DTYPE_TENSOR_H
+#define HR_DTYPE_TENSOR_H
+
+#include "dtype/dtype.h"
+
+/* Element types of the safetensors format. */
+typedef enum hr_tensor_type { HR_T_F32, HR_T_BF16, HR_T_F16, HR_T_F8_E4M3, HR_T_F8_E5M2, HR_T_I8, HR_T_U8, HR_T_U32 } hr_tensor_type;
+
+enum { HR_TENSOR_NAME_MAX = 64, HR_TENSORS_MAX = 32 };
+
+typedef struct hr_tensor {
+    char name[HR_TENSOR_NAME_MAX];
+    hr_tensor_type type;
+    int64_t rows, cols; /* row-major, no gaps */
+    void *data;
+    bool sharded;       /* one row for each label of the internal axis: cut into shards by label block */
+    bool state;         /* optimizer state: not part of a model for prediction */
+} hr_tensor;
+
+typedef struct hr_tensor_list {
+    int count;
+    hr_tensor item[HR_TENSORS_MAX];
+} hr_tensor_list;
+
+static inline size_t hr_tensor_element_bytes(hr_tensor_type type)
+{
+    switch (type) {
+    case HR_T_F32:
+    case HR_T_U32: return 4;
+    case HR_T_BF16:
+    case HR_T_F16: return 2;
+    default: return 1;
+    }
+}
+
+/* The type under which codes of a storage type are kept in a file. */
+static inline hr_tensor_type hr_tensor_type_of(hr_dtype dtype)
+{
+    switch (dtype.id) {
+    case HR_F32: return HR_T_F32;
+    case HR_BF16: return HR_T_BF16;
+    case HR_F16: return HR_T_F16;
+    case HR_E4M3: return HR_T_F8_E4M3;
+    case HR_E5M2: return HR_T_F8_E5M2;
+    case HR_I8R: return HR_T_I8;
+    default: return HR_T_U8;
+    }
+}
+
+#endif

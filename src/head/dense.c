@@ -1,0 +1,300 @@
+/* The dense family: W (rows, D) in any storage type, the fused step of ELMO (ICML 2025, Alg. 1) on tiles.
+ *
+ * Per tile of T labels: decode W to f32; Z = W X^T; G = gradient of the loss; dX += G^T W; dW = G X; update and round.
+ * The bytes moved are those of the codes, read twice and written once; everything else stays in the cache. */
+#include "head/segment.h"
+
+#include <stdio.h>
+
+enum { TILE = 96 };
+
+int64_t hr_dense_tile(int64_t dim)
+{
+    int64_t t = dim <= 2048 ? TILE : TILE * 2048 / dim / 8 * 8;
+    return t < 8 ? 8 : t;
+}
+
+size_t hr_dense_pitch(hr_dtype dtype, int64_t dim)
+{
+    return hr_round_up(hr_mul((size_t)dim, dtype.bytes), 64);
+}
+
+size_t hr_dense_weight_bytes(const hr_segment_options *o, int64_t dim)
+{
+    size_t codes = hr_mul((size_t)o->rows, hr_dense_pitch(o->dtype, dim));
+    return o->dtype.id == HR_I8R ? hr_add(codes, hr_mul((size_t)o->rows, sizeof(float))) : codes;
+}
+
+size_t hr_dense_state_bytes(const hr_segment_options *o, int64_t dim)
+{
+    size_t n = hr_mul((size_t)o->rows, (size_t)dim);
+    return hr_add(o->kahan ? hr_mul(n, 2) : 0, o->momentum > 0 ? hr_mul(n, o->momentum_dtype.bytes) : 0);
+}
+
+static int64_t pad(int64_t n, int64_t to)
+{
+    return (n + to - 1) / to * to;
+}
+
+/* Sizes of the scratch arrays in floats, in the order of hr_tile_scratch; draws take half of the last one. */
+static void scratch_sizes(int64_t dim, int64_t max_batch, int64_t size[5])
+{
+    const int64_t t = hr_dense_tile(dim), d = pad(dim, HRK_DP), b = pad(max_batch, HRK_BP);
+    size[0] = d * t;
+    size[1] = b * t;
+    size[2] = b * t;
+    size[3] = d;
+    size[4] = (d + 1) / 2;
+    for (int i = 0; i < 5; i++)
+        size[i] = pad(size[i], 16);
+}
+
+size_t hr_dense_scratch_bytes(int64_t dim, int64_t max_batch)
+{
+    int64_t size[5];
+    scratch_sizes(dim, max_batch, size);
+    return (size_t)(size[0] + size[1] + size[2] + size[3] + size[4]) * sizeof(float);
+}
+
+hr_tile_scratch hr_dense_scratch(uint8_t *memory, int64_t dim, int64_t max_batch)
+{
+    int64_t size[5];
+    scratch_sizes(dim, max_batch, size);
+    float *f = (float *)(void *)memory;
+    hr_tile_scratch s;
+    s.w = f;
+    s.g = s.w + size[0];
+    s.zpos = s.g + size[1];
+    s.row = s.zpos + size[2];
+    s.draws = (uint16_t *)(void *)(s.row + size[3]);
+    return s;
+}
+
+hr_status hr_dense_create(hr_ctx *ctx, hr_segment *seg)
+{
+    const hr_segment_options *o = &seg->o;
+    const size_t n = (size_t)o->rows * (size_t)seg->dim;
+    seg->num_shards = 1;
+    seg->shard_rows = o->rows;
+    seg->codes[0] = hr_calloc(ctx, HR_MEM_HEAD_WEIGHTS, (size_t)o->rows, seg->pitch);
+    if (!seg->codes[0])
+        return HR_ERR_NOMEM;
+    if (o->dtype.id == HR_I8R && !(seg->scales[0] = HR_ARRAY0(ctx, HR_MEM_HEAD_WEIGHTS, float, o->rows)))
+        return HR_ERR_NOMEM;
+    if (o->kahan && !(seg->comp = hr_calloc(ctx, HR_MEM_HEAD_STATE, n, 2)))
+        return HR_ERR_NOMEM;
+    if (o->momentum > 0 && !(seg->momentum = hr_calloc(ctx, HR_MEM_HEAD_STATE, n, o->momentum_dtype.bytes)))
+        return HR_ERR_NOMEM;
+    return HR_OK;
+}
+
+void hr_dense_destroy(hr_ctx *ctx, hr_segment *seg)
+{
+    hr_free(ctx, seg->codes[0]);
+    hr_free(ctx, seg->scales[0]);
+    hr_free(ctx, seg->comp);
+    hr_free(ctx, seg->momentum);
+}
+
+/* The first scale of an i8r row: a power of two with room for +-init, or 2^-10 for rows of zeros. */
+static float first_scale(float init)
+{
+    return init > 0 ? exp2f(ceilf(log2f(init / 127.0f))) : 0x1p-10f;
+}
+
+void hr_dense_init_rows(hr_segment *seg, uint64_t seed, float init, int64_t row, int64_t rows)
+{
+    hr_rng rng = hr_rng_make(seed, 0, seg->tensor, HR_STREAM_INIT);
+    const float unit = ldexpf(init, seg->o.scale_log2), scale = first_scale(unit);
+    for (int64_t r = row; r < row + rows; r++) {
+        uint8_t *codes = hr_segment_row(seg, r);
+        if (seg->o.dtype.id == HR_I8R)
+            *hr_segment_scale(seg, r) = scale;
+        for (int64_t d = 0; unit > 0 && d < seg->dim; d++) {
+            /* uniform on the multiples of 2^-15 in (-1, 1), symmetric about zero */
+            const float u = ((float)hr_rng_draw16(rng, (uint32_t)(seg->first_row + r), (uint32_t)d) - 32767.5f) * 0x1p-15f;
+            const float v = seg->o.dtype.id == HR_I8R ? u * unit : hr_dtype_round(seg->o.dtype, HR_ROUND_NEAREST, u * unit, 0);
+            hr_dtype_store(seg->o.dtype, codes, d, v, scale);
+        }
+    }
+}
+
+/* ---- the tile ---- */
+
+/* Codes of rows [row, row + rows) to f32 panels (D/DP, rows, DP), zero beyond D. */
+static void decode_tile(const hr_segment *seg, const hrk_table *k, int64_t row, int64_t rows, float *w)
+{
+    for (int64_t r = 0; r < rows; r++) {
+        const uint8_t *codes = hr_segment_row(seg, row + r);
+        const float scale = seg->o.dtype.id == HR_I8R ? *hr_segment_scale(seg, row + r) : 1.0f;
+        for (int64_t d = 0; d < seg->dim; d += HRK_DP) {
+            float *out = w + (d / HRK_DP * rows + r) * HRK_DP;
+            const int64_t n = seg->dim - d < HRK_DP ? seg->dim - d : HRK_DP;
+            k->decode(n, codes + (size_t)d * seg->o.dtype.bytes, scale, seg->o.dtype, out);
+            for (int64_t i = n; i < HRK_DP; i++)
+                out[i] = 0;
+        }
+    }
+}
+
+/* Z (B/BP, rows, BP) = W X^T in code units. */
+static void tile_logits(const hr_packed *x, const hrk_table *k, int64_t rows, const float *w, float *z)
+{
+    const hrk_left left = {.a = w, .row = HRK_DP, .step = 1, .kb = HRK_DP, .block = rows * HRK_DP};
+    for (int64_t p = 0; p < x->padded / HRK_BP; p++)
+        k->gemm_panel_bp(rows, x->dim, left, x->xt + p * x->dim * HRK_BP, z + p * rows * HRK_BP, HRK_BP, 1.0f, 0);
+}
+
+void hr_dense_scores(const hr_segment *seg, const hrk_table *k, const hr_packed *x, int64_t row, int64_t rows,
+                     hr_tile_scratch *scratch)
+{
+    decode_tile(seg, k, row, rows, scratch->w);
+    tile_logits(x, k, rows, scratch->w, scratch->g);
+}
+
+static float weight_scale(const hr_segment *seg)
+{
+    return ldexpf(seg->alpha, -seg->o.scale_log2);
+}
+
+/* Where (label t, batch row b) stands in a tile of `rows` labels. */
+static int64_t place(int64_t t, int64_t b, int64_t rows)
+{
+    return (b / HRK_BP * rows + t) * HRK_BP + b % HRK_BP;
+}
+
+/* log(1 + e^z) and max(0, 1 + z)^2: the loss of a negative; the positives' correction is added by the caller. */
+static double negative_loss(hr_loss type, double z)
+{
+    if (type == HR_LOSS_BCE)
+        return (z > 0 ? z : 0) + log1p(exp(z > 0 ? -z : z));
+    return z > -1 ? (1 + z) * (1 + z) : 0;
+}
+
+static double tile_loss(const hr_tile_step *s, int64_t rows, const float *z, float zscale)
+{
+    double sum = 0;
+    for (int64_t t = 0; t < rows; t++) {
+        const double bias = s->bias ? s->bias[t] : s->bias_scalar;
+        for (int64_t b = 0; b < s->x->rows; b++)
+            sum += negative_loss(s->loss_type, (double)zscale * z[place(t, b, rows)] + bias);
+    }
+    for (int64_t i = 0; i < s->num_positives; i++) {
+        const int64_t t = (int64_t)(s->positives[i] >> 32) - s->axis_row, b = (int64_t)(uint32_t)s->positives[i];
+        const double v = (double)zscale * z[place(t, b, rows)] + (s->bias ? s->bias[t] : s->bias_scalar);
+        if (s->loss_type == HR_LOSS_BCE)
+            sum -= v;
+        else
+            sum += (v < 1 ? (1 - v) * (1 - v) : 0) - negative_loss(s->loss_type, v);
+    }
+    return sum;
+}
+
+/* Logits to their gradient, in place: all as negatives, then the positives. */
+static void tile_gradient(const hr_segment *seg, const hr_tile_step *s, int64_t rows, float *z, float *zpos)
+{
+    const hrk_table *k = s->k;
+    const float zscale = weight_scale(seg);
+    hrk_grad_args args = {.zscale = zscale, .bias = s->bias_scalar, .gscale = s->gscale, .low_precision = s->low_precision};
+    for (int64_t i = 0; i < s->num_positives; i++)
+        zpos[i] = z[place((int64_t)(s->positives[i] >> 32) - s->axis_row, (int64_t)(uint32_t)s->positives[i], rows)];
+
+    const int64_t panels = s->x->padded / HRK_BP;
+    for (int64_t r = 0; r < (s->bias ? panels * rows : panels); r++) {
+        const int64_t n = s->bias ? HRK_BP : rows * HRK_BP;
+        if (s->bias)
+            args.bias = s->bias[r % rows];
+        if (s->loss_type == HR_LOSS_BCE)
+            k->grad_bce(n, z + r * n, args);
+        else
+            k->grad_hinge(n, z + r * n, args);
+    }
+    for (int64_t i = 0; i < s->num_positives; i++) {
+        const int64_t t = (int64_t)(s->positives[i] >> 32) - s->axis_row, b = (int64_t)(uint32_t)s->positives[i];
+        float *g = &z[place(t, b, rows)];
+        if (s->loss_type == HR_LOSS_BCE) {
+            *g -= s->gscale;
+        } else {
+            const float m = 1.0f - fmaf(zscale, zpos[i], s->bias ? s->bias[t] : s->bias_scalar);
+            *g = s->gscale * (-2.0f * (m > 0 ? m : 0));
+        }
+        if (s->low_precision)
+            *g = hr_round_nearest(*g, HR_GRID_BF16);
+    }
+}
+
+/* dX partial += scale * G^T W with the old weights. */
+static void tile_dx(const hr_segment *seg, const hr_tile_step *s, int64_t rows, const float *w, const float *g)
+{
+    const hr_packed *x = s->x;
+    const float scale = weight_scale(seg);
+    for (int64_t q = 0; q < x->dim_padded / HRK_DP; q++) {
+        for (int64_t b = 0; b < x->rows; b += HRK_BP) {
+            const hrk_left left = {.a = g + b * rows, .row = 1, .step = HRK_BP, .kb = rows, .block = 0};
+            const int64_t m = x->rows - b < HRK_BP ? x->rows - b : HRK_BP;
+            s->k->gemm_panel_dp(m, rows, left, w + q * rows * HRK_DP, s->dx + (q * x->rows + b) * HRK_DP, HRK_DP, scale, 1);
+        }
+    }
+}
+
+/* dW (D/DP, rows, DP) = G X, in place of the decoded weights. */
+static void tile_dw(const hr_tile_step *s, int64_t rows, const float *g, float *dw)
+{
+    const hr_packed *x = s->x;
+    const hrk_left left = {.a = g, .row = HRK_BP, .step = 1, .kb = HRK_BP, .block = rows * HRK_BP};
+    for (int64_t q = 0; q < x->dim_padded / HRK_DP; q++)
+        s->k->gemm_panel_dp(rows, x->rows, left, x->xp + q * x->rows * HRK_DP, dw + q * rows * HRK_DP, HRK_DP, 1.0f, 0);
+}
+
+/* Per-label biases: plain SGD on the sum of the label's gradient over the batch, rows in order. */
+static void tile_bias(const hr_tile_step *s, int64_t rows, const float *g)
+{
+    for (int64_t t = 0; t < rows; t++) {
+        float sum = 0;
+        for (int64_t b = 0; b < s->x->rows; b++)
+            sum += g[place(t, b, rows)];
+        s->bias[t] = fmaf(-s->lr, sum, s->bias[t]);
+    }
+}
+
+void hr_dense_step(hr_segment *seg, const hr_tile_step *s, int64_t row, int64_t rows, hr_tile_scratch *scratch)
+{
+    hr_dense_scores(seg, s->k, s->x, row, rows, scratch);
+    if (s->loss)
+        *s->loss += tile_loss(s, rows, scratch->g, weight_scale(seg));
+    tile_gradient(seg, s, rows, scratch->g, scratch->zpos);
+    tile_dx(seg, s, rows, scratch->w, scratch->g);
+    tile_dw(s, rows, scratch->g, scratch->w);
+    if (s->bias)
+        tile_bias(s, rows, scratch->g);
+    for (int64_t r = 0; r < rows; r++) {
+        for (int64_t q = 0; q < s->x->dim_padded / HRK_DP; q++)
+            memcpy(scratch->row + q * HRK_DP, scratch->w + (q * rows + r) * HRK_DP, HRK_DP * sizeof(float));
+        hr_dense_update_row(seg, s, row + r, scratch->row, scratch);
+    }
+}
+
+void hr_dense_tensors(hr_segment *seg, int index, hr_tensor_list *list)
+{
+    const hr_segment_options *o = &seg->o;
+    const struct {
+        const char *name;
+        hr_tensor_type type;
+        int64_t cols;
+        void *data;
+        bool state;
+    } all[] = {
+        {"codes", hr_tensor_type_of(o->dtype), (int64_t)(seg->pitch / o->dtype.bytes), seg->codes[0], false},
+        {"scales", HR_T_F32, 1, seg->scales[0], false},
+        {"compensation", HR_T_BF16, seg->dim, seg->comp, true},
+        {"momentum", hr_tensor_type_of(o->momentum_dtype), seg->dim, seg->momentum, true},
+    };
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+        if (!all[i].data)
+            continue;
+        hr_tensor *t = &list->item[list->count++];
+        *t = (hr_tensor){.type = all[i].type, .rows = o->rows, .cols = all[i].cols, .data = all[i].data, .sharded = true,
+                         .state = all[i].state};
+        snprintf(t->name, sizeof t->name, "head.%d.%s", index, all[i].name);
+    }
+}

@@ -1,0 +1,315 @@
+/* The life of a head: options, memory, creation, state. Training is in step.c, scoring in topk.c. */
+#include "head/internal.h"
+
+#include <stdio.h>
+
+/* V: the largest power of two <= min(256, L / 1024), at least 1. */
+static int64_t count_blocks(int64_t labels)
+{
+    int64_t v = 1;
+    while (v < 256 && 2 * v <= labels / 1024)
+        v *= 2;
+    return v;
+}
+
+static int64_t pad(int64_t n, int64_t to)
+{
+    return (n + to - 1) / to * to;
+}
+
+static int64_t choose_chunk(const hr_head_options *o, int threads, int64_t blocks)
+{
+    const int64_t block_rows = pad((o->labels + blocks - 1) / blocks, 64);
+    int64_t wanted = o->chunk > 0 ? o->chunk / block_rows : 4 * (int64_t)threads, n = 1;
+    while (2 * n <= wanted && 2 * n <= blocks)
+        n *= 2;
+    return n;
+}
+
+static int levels_of(int64_t chunks)
+{
+    int levels = 1;
+    while (chunks > 1) {
+        levels++;
+        chunks /= 2;
+    }
+    return levels;
+}
+
+/* The sizes of everything that is allocated, used by the plan and by create alike. */
+typedef struct head_sizes {
+    int64_t blocks, chunk_blocks, partial;
+    int levels;
+    size_t xt, xp, scratch, partials, stack, loss, bias;
+} head_sizes;
+
+static head_sizes measure(const hr_head_options *o, int threads)
+{
+    const int64_t b = pad(o->max_batch, HRK_BP), d = pad(o->dim, HRK_DP);
+    head_sizes s = {.blocks = count_blocks(o->labels)};
+    s.chunk_blocks = choose_chunk(o, threads, s.blocks);
+    s.partial = d * o->max_batch;
+    s.levels = levels_of(s.blocks / s.chunk_blocks);
+    s.xt = (size_t)(b * o->dim) * sizeof(float);
+    s.scratch = hr_round_up(hr_dense_scratch_bytes(o->dim, o->max_batch), 4096);
+    if (o->training) {
+        s.xp = (size_t)(d * o->max_batch) * sizeof(float);
+        s.partials = (size_t)(s.chunk_blocks * s.partial) * sizeof(float);
+        s.stack = (size_t)(s.levels * s.partial) * sizeof(float);
+        s.loss = (size_t)s.blocks * sizeof(double);
+        s.bias = o->bias == HR_BIAS_PER_LABEL ? (size_t)o->labels * sizeof(float) : 0;
+    }
+    return s;
+}
+
+void hr_head_memory(const hr_head_options *o, int threads, size_t bytes[HR_MEM_KINDS])
+{
+    head_sizes s = measure(o, threads);
+    for (int i = 0; o->training && i < o->num_segments; i++) {
+        bytes[HR_MEM_HEAD_WEIGHTS] = hr_add(bytes[HR_MEM_HEAD_WEIGHTS], hr_dense_weight_bytes(&o->segment[i], o->dim));
+        bytes[HR_MEM_HEAD_STATE] = hr_add(bytes[HR_MEM_HEAD_STATE], hr_dense_state_bytes(&o->segment[i], o->dim));
+    }
+    bytes[HR_MEM_HEAD_STATE] = hr_add(bytes[HR_MEM_HEAD_STATE], s.bias);
+    size_t scratch = s.xt + s.xp + s.partials + s.stack + s.loss + (size_t)threads * s.scratch + sizeof(hr_head);
+    bytes[HR_MEM_HEAD_SCRATCH] = hr_add(bytes[HR_MEM_HEAD_SCRATCH], scratch);
+}
+
+hr_status hr_head_check(hr_ctx *ctx, const hr_head_options *o)
+{
+    int64_t rows = 0;
+    if (o->labels < 1 || o->labels >= INT64_C(1) << 32)
+        return hr_fail(ctx, HR_ERR_CONFIG, "head: %lld labels, expected 1 to 2^32 - 1", (long long)o->labels);
+    if (o->dim < 1 || o->dim > 131072)
+        return hr_fail(ctx, HR_ERR_CONFIG, "head: width %lld, expected 1 to 131072", (long long)o->dim);
+    if (o->max_batch < 1 || o->max_batch > 65536)
+        return hr_fail(ctx, HR_ERR_CONFIG, "head: batch of %lld, expected 1 to 65536", (long long)o->max_batch);
+    if (o->num_segments < 1 || o->num_segments > HR_SEGMENTS_MAX)
+        return hr_fail(ctx, HR_ERR_CONFIG, "head: %d segments, expected 1 to %d", o->num_segments, HR_SEGMENTS_MAX);
+    for (int i = 0; i < o->num_segments; i++) {
+        const hr_segment_options *s = &o->segment[i];
+        rows += s->rows;
+        if (s->rows < 1)
+            return hr_fail(ctx, HR_ERR_CONFIG, "head: segment %d has %lld rows, expected at least 1", i, (long long)s->rows);
+        if (s->kahan && s->dtype.id == HR_I8R)
+            return hr_fail(ctx, HR_ERR_CONFIG, "head: Kahan compensation is not defined for i8r (its scale moves); "
+                                               "set head.kahan_top=0 or another head.dtype");
+        if (s->rounding == HR_ROUND_ELMO && s->dtype.id == HR_I8R)
+            return hr_fail(ctx, HR_ERR_CONFIG, "head: rounding stochastic-elmo is defined for floats; head.dtype is i8r");
+    }
+    if (rows != o->labels)
+        return hr_fail(ctx, HR_ERR_CONFIG, "head: segments have %lld rows, labels are %lld", (long long)rows,
+                       (long long)o->labels);
+    return HR_OK;
+}
+
+static void init_block(void *arg, int64_t task, int worker)
+{
+    (void)worker;
+    hr_head *head = arg;
+    const int64_t begin = task * head->block_rows;
+    const int64_t end = begin + head->block_rows < head->o.labels ? begin + head->block_rows : head->o.labels;
+    for (int64_t at = begin; at < end;) {
+        hr_tile t = hr_head_tile_at(head, at, end);
+        hr_dense_init_rows(&head->segment[t.segment], head->o.seed, head->o.init, t.row, t.rows);
+        at += t.rows;
+    }
+}
+
+static hr_status create_segments(hr_head *head)
+{
+    int64_t row = 0;
+    for (int i = 0; i < head->o.num_segments; i++) {
+        hr_segment *seg = &head->segment[i];
+        *seg = (hr_segment){.o = head->o.segment[i], .first_row = row, .dim = head->o.dim, .alpha = 1.0f,
+                            .tensor = head->o.first_tensor + 2 * (unsigned)i,
+                            .pitch = hr_dense_pitch(head->o.segment[i].dtype, head->o.dim)};
+        row += seg->o.rows;
+        if (head->o.training)
+            HR_TRY(hr_dense_create(head->ctx, seg));
+    }
+    return HR_OK;
+}
+
+static hr_status create_scratch(hr_head *head, const head_sizes *s)
+{
+    hr_ctx *ctx = head->ctx;
+    head->scratch = hr_calloc(ctx, HR_MEM_HEAD_SCRATCH, (size_t)hr_ctx_threads(ctx), s->scratch);
+    head->packed.xt = hr_calloc(ctx, HR_MEM_HEAD_SCRATCH, 1, s->xt);
+    if (!head->scratch || !head->packed.xt)
+        return HR_ERR_NOMEM;
+    if (!head->o.training)
+        return HR_OK;
+    head->packed.xp = hr_calloc(ctx, HR_MEM_HEAD_SCRATCH, 1, s->xp);
+    head->partials = hr_alloc(ctx, HR_MEM_HEAD_SCRATCH, s->partials);
+    head->stack = hr_alloc(ctx, HR_MEM_HEAD_SCRATCH, s->stack);
+    head->block_loss = hr_alloc(ctx, HR_MEM_HEAD_SCRATCH, s->loss);
+    if (!head->packed.xp || !head->partials || !head->stack || !head->block_loss)
+        return HR_ERR_NOMEM;
+    if (s->bias) {
+        head->owns_bias = true;
+        head->bias = hr_alloc(ctx, HR_MEM_HEAD_STATE, s->bias);
+        if (!head->bias)
+            return HR_ERR_NOMEM;
+        for (int64_t l = 0; l < head->o.labels; l++)
+            head->bias[l] = head->o.bias_value;
+    }
+    return HR_OK;
+}
+
+hr_status hr_head_create(hr_ctx *ctx, const hr_head_options *options, hr_head **out)
+{
+    *out = NULL;
+    HR_TRY(hr_head_check(ctx, options));
+    const head_sizes s = measure(options, hr_ctx_threads(ctx));
+    hr_head *head = HR_NEW(ctx, HR_MEM_HEAD_SCRATCH, hr_head);
+    if (!head)
+        return HR_ERR_NOMEM;
+    head->ctx = ctx;
+    head->o = *options;
+    head->k = hrk_table_make((int)hr_ctx_isa_level(ctx));
+    head->blocks = s.blocks;
+    head->block_rows = pad((options->labels + s.blocks - 1) / s.blocks, 64);
+    head->chunk_blocks = s.chunk_blocks;
+    head->partial_size = s.partial;
+    head->scratch_bytes = s.scratch;
+    hr_status st = create_segments(head);
+    if (st == HR_OK)
+        st = create_scratch(head, &s);
+    if (st != HR_OK) {
+        hr_head_destroy(head);
+        return st;
+    }
+    if (options->training && (options->init > 0 || options->segment[0].dtype.id == HR_I8R))
+        hr_parallel_for(ctx, head->blocks, init_block, head);
+    *out = head;
+    return HR_OK;
+}
+
+void hr_head_destroy(hr_head *head)
+{
+    if (!head)
+        return;
+    hr_ctx *ctx = head->ctx;
+    for (int i = 0; head->o.training && i < head->o.num_segments; i++)
+        hr_dense_destroy(ctx, &head->segment[i]);
+    if (head->owns_bias)
+        hr_free(ctx, head->bias);
+    hr_free(ctx, head->scratch);
+    hr_free(ctx, head->packed.xt);
+    hr_free(ctx, head->packed.xp);
+    hr_free(ctx, head->partials);
+    hr_free(ctx, head->stack);
+    hr_free(ctx, head->block_loss);
+    hr_free(ctx, head);
+}
+
+int64_t hr_head_blocks(const hr_head *head)
+{
+    return head->blocks;
+}
+
+int64_t hr_head_block_rows(const hr_head *head)
+{
+    return head->block_rows;
+}
+
+const hr_head_options *hr_head_get_options(const hr_head *head)
+{
+    return &head->o;
+}
+
+/* ---- tiles and packing ---- */
+
+hr_tile hr_head_tile_at(const hr_head *head, int64_t at, int64_t end)
+{
+    int i = 0;
+    while (at >= head->segment[i].first_row + head->segment[i].o.rows)
+        i++;
+    const hr_segment *seg = &head->segment[i];
+    hr_tile t = {.segment = i, .axis_row = at, .row = at - seg->first_row, .rows = hr_dense_tile(head->o.dim)};
+    if (t.rows > end - at)
+        t.rows = end - at;
+    if (t.rows > seg->o.rows - t.row)
+        t.rows = seg->o.rows - t.row;
+    return t;
+}
+
+hr_tile_scratch hr_head_scratch(hr_head *head, int worker)
+{
+    return hr_dense_scratch(head->scratch + (size_t)worker * head->scratch_bytes, head->o.dim, head->o.max_batch);
+}
+
+/* With head.arith=elmo the forward product sees X in e4m3 and dW sees it in bf16, as published. */
+static float forward_x(const hr_head *head, float v)
+{
+    return head->o.elmo_arith ? hr_round_nearest(v, HR_GRID_E4M3) : v;
+}
+
+void hr_head_pack(hr_head *head, int64_t rows, const float *x)
+{
+    hr_packed *p = &head->packed;
+    const int64_t dim = head->o.dim;
+    *p = (hr_packed){.rows = rows, .padded = pad(rows, HRK_BP), .dim = dim, .dim_padded = pad(dim, HRK_DP),
+                     .xt = p->xt, .xp = p->xp};
+    for (int64_t b = 0; b < p->padded; b++) {
+        float *out = p->xt + b / HRK_BP * dim * HRK_BP + b % HRK_BP;
+        for (int64_t d = 0; d < dim; d++)
+            out[d * HRK_BP] = b < rows ? forward_x(head, x[b * dim + d]) : 0.0f;
+    }
+    if (!p->xp)
+        return;
+    for (int64_t q = 0; q < p->dim_padded; q += HRK_DP) {
+        const int64_t n = dim - q < HRK_DP ? dim - q : HRK_DP;
+        for (int64_t b = 0; b < rows; b++) {
+            float *out = p->xp + (q / HRK_DP * rows + b) * HRK_DP;
+            memset(out, 0, HRK_DP * sizeof(float));
+            memcpy(out, x + b * dim + q, (size_t)n * sizeof(float));
+            for (int64_t i = 0; head->o.elmo_arith && i < n; i++)
+                out[i] = hr_round_nearest(out[i], HR_GRID_BF16);
+        }
+    }
+}
+
+/* ---- state ---- */
+
+unsigned hr_head_tensor_numbers(const hr_head_options *options)
+{
+    return 2 * (unsigned)options->num_segments;
+}
+
+void hr_head_tensors(hr_head *head, hr_tensor_list *list)
+{
+    for (int i = 0; i < head->o.num_segments; i++)
+        hr_dense_tensors(&head->segment[i], i, list);
+    if (head->bias) {
+        hr_tensor *t = &list->item[list->count++];
+        *t = (hr_tensor){.name = "head.bias", .type = HR_T_F32, .rows = head->o.labels, .cols = 1, .data = head->bias};
+    }
+}
+
+void hr_head_attach(hr_head *head, int segment, int64_t shard_rows, int num_shards, const void *const *codes,
+                    const float *const *scales)
+{
+    hr_segment *seg = &head->segment[segment];
+    seg->shard_rows = shard_rows;
+    seg->num_shards = num_shards;
+    for (int i = 0; i < num_shards; i++) {
+        seg->codes[i] = (uint8_t *)(uintptr_t)codes[i]; /* scoring only reads */
+        seg->scales[i] = scales ? (float *)(uintptr_t)scales[i] : NULL;
+    }
+}
+
+void hr_head_attach_bias(hr_head *head, const float *bias)
+{
+    head->bias = (float *)(uintptr_t)bias;
+}
+
+float hr_head_alpha(const hr_head *head, int segment)
+{
+    return head->segment[segment].alpha;
+}
+
+void hr_head_set_alpha(hr_head *head, int segment, float alpha)
+{
+    head->segment[segment].alpha = alpha;
+}

@@ -1,0 +1,103 @@
+/* The classifier head: from X (B, D) and the labels of the batch to dX (B, D), with the weights updated on the way.
+ *
+ * A head is a list of segments over the internal label axis (labels in the order of their training frequency; the
+ * permutation belongs to the model). A segment has rows of one family (so far: dense), storage type and optimizer.
+ * The axis is cut into V blocks; a block is the unit of work and of summation, so that dX has the same bits for any
+ * number of threads and any chunk. Inside a block, tiles of T labels go through logits, gradient, dX and update
+ * without anything of size B x L or a second array of size L x D (docs/numerics.md, docs/architecture.md).
+ *
+ * The head never sees a token, a file or the encoder. */
+#ifndef HR_HEAD_HEAD_H
+#define HR_HEAD_HEAD_H
+
+#include "base/ctx.h"
+#include "dtype/tensor.h"
+
+enum { HR_SEGMENTS_MAX = 4 };
+
+typedef enum hr_loss { HR_LOSS_BCE, HR_LOSS_SQUARED_HINGE } hr_loss;
+typedef enum hr_reduction { HR_SUM, HR_MEAN_LABELS, HR_MEAN_ALL } hr_reduction;
+typedef enum hr_bias { HR_BIAS_SCALAR, HR_BIAS_NONE, HR_BIAS_PER_LABEL } hr_bias;
+
+typedef struct hr_segment_options {
+    int64_t rows;
+    hr_dtype dtype;
+    hr_rounding rounding;
+    int scale_log2;          /* s: a code c means alpha * c * 2^-s */
+    bool kahan;              /* a bf16 compensation for every weight */
+    float momentum;          /* 0: none */
+    hr_dtype momentum_dtype;
+    float lr_scale;
+} hr_segment_options;
+
+typedef struct hr_head_options {
+    int64_t labels, dim;     /* L = sum of the segments' rows, D */
+    int64_t max_batch;
+    bool training;           /* false: only scoring; no state, no gradient scratch */
+    int num_segments;
+    hr_segment_options segment[HR_SEGMENTS_MAX];
+    hr_loss loss;
+    hr_reduction reduction;
+    hr_bias bias;
+    float bias_value;        /* the scalar, or where per-label biases start */
+    float init;              /* weights start uniform in +-init, on the grid of their type */
+    float weight_decay;      /* per unit of learning rate */
+    bool eager_decay, elmo_arith;
+    int64_t chunk;           /* labels between two barriers; 0: chosen */
+    uint64_t seed;
+    unsigned first_tensor;   /* number of the first segment's weights; see hr_head_tensor_numbers */
+} hr_head_options;
+
+/* What was wrong with the options, as a sentence in the context. */
+hr_status hr_head_check(hr_ctx *ctx, const hr_head_options *options);
+/* Bytes that hr_head_create will allocate, added to bytes[kind]. */
+void hr_head_memory(const hr_head_options *options, int threads, size_t bytes[HR_MEM_KINDS]);
+
+typedef struct hr_head hr_head;
+
+/* Weights are initialised. With `training` false no weights are allocated: hr_head_attach gives them. */
+hr_status hr_head_create(hr_ctx *ctx, const hr_head_options *options, hr_head **out);
+void hr_head_destroy(hr_head *head);
+int64_t hr_head_blocks(const hr_head *head);          /* V */
+int64_t hr_head_block_rows(const hr_head *head);      /* rows of a block; the last one may have fewer */
+const hr_head_options *hr_head_get_options(const hr_head *head);
+
+typedef struct hr_head_batch {
+    int64_t rows;                /* B, at most max_batch */
+    const float *x;              /* (B, D) row-major; borrowed until return */
+    int64_t num_positives;
+    const uint64_t *positives;   /* internal row << 32 | batch row, ascending, no duplicates */
+} hr_head_batch;
+
+/* One step: logits, gradient, dX (B, D) with the old weights, update. `step` numbers the update (random draws);
+ * loss may be NULL, else it gets the reduced loss of the batch, at the cost of one more pass over each logit.
+ * HR_ERR_NUMERIC, with nothing changed, when X or the rate is not finite. Never allocates. */
+hr_status hr_head_step(hr_head *head, const hr_head_batch *batch, float lr, uint64_t step, float *dx, double *loss);
+
+/* Top k of each row of x (B, D): ids (B, k) internal rows mapped through `external` (L), scores (B, k) logits.
+ * Best first, ties by lower external id. k <= max_k given to hr_head_topk_create. */
+typedef struct hr_head_topk hr_head_topk;
+size_t hr_head_topk_memory(int threads, int64_t max_batch, int64_t max_k);
+hr_status hr_head_topk_create(hr_ctx *ctx, int64_t max_batch, int64_t max_k, hr_head_topk **out);
+void hr_head_topk_destroy(hr_ctx *ctx, hr_head_topk *work);
+/* `touch` (may be NULL) is called before rows [row, row + rows) of a segment are read; a failure stops the call. */
+typedef hr_status hr_head_touch_fn(void *arg, int segment, int64_t row, int64_t rows);
+hr_status hr_head_top(hr_head *head, hr_head_topk *work, int64_t batch, const float *x, int64_t k, const uint32_t *external,
+                      uint32_t *ids, float *scores, hr_head_touch_fn *touch, void *touch_arg);
+
+/* ---- state ---- */
+
+/* Numbers of rounded tensors taken from first_tensor on: one for the weights and one for the momentum of each segment. */
+unsigned hr_head_tensor_numbers(const hr_head_options *options);
+/* Views of all arrays, in a fixed order and with fixed names ("head.0.codes", ...). */
+void hr_head_tensors(hr_head *head, hr_tensor_list *list);
+/* Gives a scoring head its weights: shard i of segment `segment` holds rows [i * shard_rows, ...) of that segment. */
+void hr_head_attach(hr_head *head, int segment, int64_t shard_rows, int num_shards, const void *const *codes,
+                    const float *const *scales);
+void hr_head_attach_bias(hr_head *head, const float *bias);
+float hr_head_alpha(const hr_head *head, int segment);
+void hr_head_set_alpha(hr_head *head, int segment, float alpha);
+/* Bytes from one row of codes to the next. */
+size_t hr_dense_pitch(hr_dtype dtype, int64_t dim);
+
+#endif

@@ -1,0 +1,39 @@
+/* What head.c (life, state), step.c (training) and topk.c (scoring) share. Private to src/head. */
+#ifndef HR_HEAD_INTERNAL_H
+#define HR_HEAD_INTERNAL_H
+
+#include "head/segment.h"
+
+enum { HR_TREE_LEVELS = 10 };
+
+struct hr_head {
+    hr_ctx *ctx;
+    hr_head_options o;
+    hrk_table k;
+    int64_t blocks, block_rows;  /* V, rows of a block */
+    int64_t chunk_blocks;        /* blocks between two barriers, a power of two */
+    hr_segment segment[HR_SEGMENTS_MAX];
+    float *bias;                 /* (L) per-label biases, or NULL */
+    bool owns_bias;
+    hr_packed packed;
+    uint8_t *scratch;            /* threads x scratch_bytes */
+    size_t scratch_bytes;
+    int64_t partial_size;        /* floats of one dX partial */
+    float *partials;             /* (chunk_blocks, partial_size) */
+    float *stack;                /* (levels, partial_size): sums of finished subtrees of chunks */
+    double *block_loss;          /* (V) */
+};
+
+/* A run of rows inside one segment, at most a tile high: what a block is made of. */
+typedef struct hr_tile {
+    int segment;
+    int64_t axis_row, row, rows; /* first row on the axis, in the segment; count */
+} hr_tile;
+
+/* The tile that begins at axis row `at` in a block that ends at `end`. */
+hr_tile hr_head_tile_at(const hr_head *head, int64_t at, int64_t end);
+/* Packs X for the forward product and, in training, for dW. */
+void hr_head_pack(hr_head *head, int64_t rows, const float *x);
+hr_tile_scratch hr_head_scratch(hr_head *head, int worker);
+
+#endif

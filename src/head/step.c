@@ -1,0 +1,220 @@
+/* One training step of the head: blocks in parallel, dX summed by a fixed binary tree over the blocks.
+ *
+ * A chunk of blocks runs between two barriers; its partials are summed by their subtree, and the sums of chunks are
+ * carried upwards like bits of a counter, so that at most chunk + log2(V / chunk) + 1 partials are alive. The shape of
+ * the tree depends on V alone; thread count and chunk never change a bit (docs/numerics.md section 5). */
+#include "head/internal.h"
+
+typedef struct step_work {
+    hr_head *head;
+    const hr_head_batch *batch;
+    float lr;
+    uint64_t step;
+    bool want_loss;
+    int64_t first_block; /* of the chunk */
+    float gscale;
+    float new_alpha[HR_SEGMENTS_MAX];
+    float *sum;          /* where the current tree addition goes */
+    const float *add;
+} step_work;
+
+/* Index of the first positive of axis row `row` or later. */
+static int64_t first_positive(const hr_head_batch *batch, int64_t row)
+{
+    int64_t lo = 0, hi = batch->num_positives;
+    while (lo < hi) {
+        const int64_t mid = (lo + hi) / 2;
+        if ((int64_t)(batch->positives[mid] >> 32) < row)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    return lo;
+}
+
+static int64_t block_end(const hr_head *head, int64_t block)
+{
+    const int64_t end = (block + 1) * head->block_rows;
+    return end < head->o.labels ? end : head->o.labels;
+}
+
+static void run_block(void *arg, int64_t task, int worker)
+{
+    const step_work *work = arg;
+    hr_head *head = work->head;
+    const int64_t block = work->first_block + task, end = block_end(head, block);
+    hr_tile_scratch scratch = hr_head_scratch(head, worker);
+    hr_tile_step s = {
+        .k = &head->k,
+        .x = &head->packed,
+        .loss_type = head->o.loss,
+        .gscale = work->gscale,
+        .bias_scalar = head->o.bias == HR_BIAS_NONE ? 0.0f : head->o.bias_value,
+        .eager = head->o.eager_decay,
+        .low_precision = head->o.elmo_arith,
+        .lr = work->lr,
+        .weight_decay = head->o.weight_decay,
+        .dx = head->partials + task * head->partial_size,
+        .loss = work->want_loss ? &head->block_loss[block] : NULL,
+    };
+    memset(s.dx, 0, (size_t)head->partial_size * sizeof(float));
+    head->block_loss[block] = 0;
+    for (int64_t at = block * head->block_rows; at < end;) {
+        const hr_tile t = hr_head_tile_at(head, at, end);
+        hr_segment *seg = &head->segment[t.segment];
+        const int64_t p0 = first_positive(work->batch, at), p1 = first_positive(work->batch, at + t.rows);
+        s.positives = work->batch->positives + p0;
+        s.num_positives = p1 - p0;
+        s.axis_row = at;
+        s.bias = head->bias ? head->bias + at : NULL;
+        s.new_alpha = work->new_alpha[t.segment];
+        s.rng = hr_rng_make(head->o.seed, work->step, seg->tensor, HR_STREAM_ROUND);
+        s.rescale_rng = hr_rng_make(head->o.seed, work->step, seg->tensor, HR_STREAM_RESCALE);
+        s.momentum_rng = hr_rng_make(head->o.seed, work->step, seg->tensor + 1, HR_STREAM_STATE);
+        hr_dense_step(seg, &s, t.row, t.rows, &scratch);
+        at += t.rows;
+    }
+}
+
+enum { STRIP = 4096 };
+
+static void add_strip(void *arg, int64_t task, int worker)
+{
+    (void)worker;
+    const step_work *work = arg;
+    const int64_t begin = task * STRIP, all = work->head->partial_size;
+    const int64_t end = begin + STRIP < all ? begin + STRIP : all;
+    for (int64_t i = begin; i < end; i++)
+        work->sum[i] += work->add[i];
+}
+
+/* sum += add, elementwise; the left operand is always the lower block. */
+static void add_partial(step_work *work, float *sum, const float *add)
+{
+    work->sum = sum;
+    work->add = add;
+    hr_parallel_for(work->head->ctx, (work->head->partial_size + STRIP - 1) / STRIP, add_strip, work);
+}
+
+/* The subtree of one chunk, summed into its first partial. */
+static void sum_chunk(step_work *work)
+{
+    hr_head *head = work->head;
+    for (int64_t stride = 1; stride < head->chunk_blocks; stride *= 2)
+        for (int64_t i = 0; i + stride < head->chunk_blocks; i += 2 * stride)
+            add_partial(work, head->partials + i * head->partial_size, head->partials + (i + stride) * head->partial_size);
+}
+
+/* Adds the sum of chunk number `chunk` to the stack: level j holds a finished subtree of 2^j chunks. */
+static void carry(step_work *work, int64_t chunk)
+{
+    hr_head *head = work->head;
+    float *top = head->partials;
+    int level = 0;
+    for (; chunk >> level & 1; level++) {
+        float *left = head->stack + level * head->partial_size;
+        add_partial(work, left, top);
+        top = left;
+    }
+    memcpy(head->stack + level * head->partial_size, top, (size_t)head->partial_size * sizeof(float));
+}
+
+static hr_status check_input(hr_head *head, const hr_head_batch *batch, float lr)
+{
+    if (!isfinite(lr))
+        return hr_fail(head->ctx, HR_ERR_NUMERIC, "head: the learning rate is not finite; nothing was changed");
+    const int64_t n = batch->rows * head->o.dim;
+    for (int64_t i = 0; i < n; i++)
+        if (!(fabsf(batch->x[i]) < 0x1p60f))
+            return hr_fail(head->ctx, HR_ERR_NUMERIC,
+                           "head: X[%lld][%lld] = %g, expected a finite number below 2^60; nothing was changed. "
+                           "The encoder has diverged: lower encoder.lr or head.lr, or raise train.warmup",
+                           (long long)(i / head->o.dim), (long long)(i % head->o.dim), (double)batch->x[i]);
+    return HR_OK;
+}
+
+/* When the decay factor has fallen below 1/2 the codes are halved and the factor doubled. */
+static void halve_block(void *arg, int64_t task, int worker)
+{
+    (void)worker;
+    const step_work *work = arg;
+    hr_head *head = work->head;
+    const int64_t end = block_end(head, task);
+    for (int64_t at = task * head->block_rows; at < end;) {
+        const hr_tile t = hr_head_tile_at(head, at, end);
+        hr_segment *seg = &head->segment[t.segment];
+        if (seg->alpha < 0.5f)
+            hr_dense_halve(seg, hr_rng_make(head->o.seed, work->step, seg->tensor, HR_STREAM_ROUND), t.row, t.rows);
+        at += t.rows;
+    }
+}
+
+static void settle_alpha(step_work *work)
+{
+    hr_head *head = work->head;
+    bool any = false;
+    for (int i = 0; i < head->o.num_segments; i++) {
+        head->segment[i].alpha = work->new_alpha[i];
+        any = any || head->segment[i].alpha < 0.5f;
+    }
+    if (!any)
+        return;
+    hr_parallel_for(head->ctx, head->blocks, halve_block, work);
+    for (int i = 0; i < head->o.num_segments; i++)
+        if (head->segment[i].alpha < 0.5f)
+            head->segment[i].alpha *= 2.0f;
+}
+
+/* Panels of the total back to rows. */
+static void unpack_dx(const hr_head *head, const float *total, float *dx)
+{
+    const hr_packed *p = &head->packed;
+    for (int64_t q = 0; q < p->dim; q += HRK_DP) {
+        const int64_t n = p->dim - q < HRK_DP ? p->dim - q : HRK_DP;
+        for (int64_t b = 0; b < p->rows; b++)
+            memcpy(dx + b * p->dim + q, total + (q / HRK_DP * p->rows + b) * HRK_DP, (size_t)n * sizeof(float));
+    }
+}
+
+static double reduction_factor(const hr_head_options *o, int64_t rows)
+{
+    switch (o->reduction) {
+    case HR_MEAN_LABELS: return 1.0 / (double)o->labels;
+    case HR_MEAN_ALL: return 1.0 / ((double)o->labels * (double)rows);
+    default: return 1.0;
+    }
+}
+
+hr_status hr_head_step(hr_head *head, const hr_head_batch *batch, float lr, uint64_t step, float *dx, double *loss)
+{
+    HR_TRY(check_input(head, batch, lr));
+    step_work work = {.head = head, .batch = batch, .lr = lr, .step = step, .want_loss = loss != NULL,
+                      .gscale = (float)reduction_factor(&head->o, batch->rows)};
+    for (int i = 0; i < head->o.num_segments; i++) {
+        const float decay = lr * head->o.segment[i].lr_scale * head->o.weight_decay;
+        if (!(decay < 0.5f))
+            return hr_fail(head->ctx, HR_ERR_NUMERIC, "head: learning rate times weight decay is %g, expected below 0.5",
+                           (double)decay);
+        work.new_alpha[i] = head->segment[i].alpha * (head->o.eager_decay ? 1.0f : 1.0f - decay);
+    }
+    hr_head_pack(head, batch->rows, batch->x);
+    const int64_t chunks = head->blocks / head->chunk_blocks;
+    for (int64_t c = 0; c < chunks; c++) {
+        work.first_block = c * head->chunk_blocks;
+        hr_parallel_for(head->ctx, head->chunk_blocks, run_block, &work);
+        sum_chunk(&work);
+        carry(&work, c);
+    }
+    int level = 0;
+    while (chunks >> (level + 1))
+        level++;
+    unpack_dx(head, head->stack + level * head->partial_size, dx);
+    settle_alpha(&work);
+    if (loss) {
+        *loss = 0;
+        for (int64_t v = 0; v < head->blocks; v++)
+            *loss += head->block_loss[v];
+        *loss *= reduction_factor(&head->o, batch->rows);
+    }
+    return HR_OK;
+}

@@ -1,0 +1,64 @@
+/* Encoder, head and label order as one thing that scores a batch. Built from a configuration (to train it) or from a
+ * model folder (to predict with it). */
+#ifndef HR_MODEL_MODEL_H
+#define HR_MODEL_MODEL_H
+
+#include "checkpoint/checkpoint.h"
+#include "config/config.h"
+#include "dataset/dataset.h"
+#include "encoder/encoder.h"
+#include "head/head.h"
+
+typedef struct hr_model {
+    hr_ctx *ctx;
+    hr_encoder *encoder;
+    hr_head *head;
+    int64_t labels, dim, features, max_batch;
+    const uint32_t *external; /* (L) external id of each internal row */
+    uint32_t *owned_external; /* when training */
+    float *x;                 /* (max_batch, D) */
+    hr_head_topk *topk;       /* NULL until hr_model_want_top */
+    int64_t top_k;
+    hr_checkpoint *ck;        /* when opened from a folder */
+} hr_model;
+
+/* ---- to train ---- */
+
+typedef struct hr_model_spec {
+    hr_encoder_options encoder;
+    hr_head_options head;
+} hr_model_spec;
+
+/* Reads the keys encoder.*, head.*, loss.*, train.batch, train.accumulate and seed. max_row: features of the longest row
+ * that will be seen; mean_positives: of a training instance. */
+hr_status hr_model_spec_make(const hr_config *config, const hr_dataset *dataset, int64_t max_row, double mean_positives,
+                             hr_model_spec *out);
+void hr_model_memory(const hr_model_spec *spec, int threads, size_t bytes[HR_MEM_KINDS]);
+/* Labels are ordered by their frequency (L), most frequent first, equal ones by id. */
+hr_status hr_model_create(hr_ctx *ctx, const hr_model_spec *spec, const uint32_t *frequency, hr_model **out);
+
+/* All tensors: head, encoder, label order. Fits a fresh list. */
+void hr_model_tensors(hr_model *model, hr_tensor_list *list);
+/* What a model folder needs to be opened: sizes, types, factors. */
+void hr_model_meta(const hr_model *model, hr_meta *meta);
+/* Rows of one shard of the head: whole blocks, files of about 256 MiB, at most 32 of them. */
+int64_t hr_model_shard_rows(const hr_model *model);
+/* Tensors and factors of a checkpoint into a model that was created with the same spec. */
+hr_status hr_model_load(hr_model *model, hr_checkpoint *ck);
+
+/* ---- to predict ---- */
+
+/* A model folder, for batches of at most max_batch rows. */
+hr_status hr_model_open(hr_ctx *ctx, const char *path, bool verify_all, int64_t max_batch, hr_model **out);
+
+/* ---- both ---- */
+
+void hr_model_destroy(hr_model *model);
+/* Books the memory for top-k calls up to k. */
+hr_status hr_model_want_top(hr_model *model, int64_t k);
+/* Top k external ids and logits of each row of the batch (head.h). */
+hr_status hr_model_top(hr_model *model, const hr_encoder_batch *batch, int64_t k, uint32_t *ids, float *scores);
+/* The rows [row, row + rows) of a split as a batch, without copying. */
+hr_encoder_batch hr_model_rows(const hr_dataset *dataset, hr_split which, int64_t row, int64_t rows);
+
+#endif

@@ -1,0 +1,84 @@
+/* The memory a run will take, before it takes it. Each line is the sum of the same functions that the objects book
+ * their memory with, so that plan and run cannot drift apart unnoticed (tests/trainer/test_plan.c). */
+#include "trainer/run.h"
+
+#include <stdlib.h>
+
+hr_schedule hr_run_schedule(const hr_config *config, int64_t steps)
+{
+    hr_schedule s = {.type = (hr_schedule_type)hr_config_choice(config, "train.schedule"), .steps = steps,
+                     .gamma = hr_config_number(config, "train.gamma")};
+    s.warmup = (int64_t)(hr_config_number(config, "train.warmup") * (double)steps);
+    const char *text = hr_config_text(config, "train.milestones");
+    while (*text && s.milestones < HR_MILESTONES_MAX) {
+        char *end;
+        s.milestone[s.milestones++] = strtod(text, &end);
+        text = *end == ',' ? end + 1 : end == text ? "" : end;
+    }
+    return s;
+}
+
+int64_t hr_run_wanted(const hr_dataset *ds, hr_split split, int top_k)
+{
+    int64_t most = 0;
+    const hr_csr *f = &ds->split[split].filter;
+    for (int64_t r = 0; r < f->rows; r++)
+        most = f->indptr[r + 1] - f->indptr[r] > most ? f->indptr[r + 1] - f->indptr[r] : most;
+    return top_k + most < ds->labels ? top_k + most : ds->labels;
+}
+
+static void add(size_t *to, size_t bytes)
+{
+    *to = hr_add(*to, bytes);
+}
+
+static void plan_eval(const hr_instances *in, const hr_model_spec *spec, int threads, size_t bytes[HR_MEM_KINDS])
+{
+    const hr_dataset *ds = in->dataset;
+    const size_t order = hr_mul((size_t)ds->labels, 4) + hr_mul((size_t)ds->split[HR_SPLIT_TRAIN].rows, 4);
+    size_t eval = 0;
+    if (in->validation_rows > 0) {
+        const int64_t wanted = hr_run_wanted(ds, in->validation_split, 10), b = spec->head.max_batch;
+        const bool dense = ds->split[HR_SPLIT_TRAIN].dense != NULL;
+        eval = hr_head_topk_memory(threads, b, wanted);
+        add(&eval, hr_eval_work_memory(b, wanted, dense ? 0 : in->max_features, dense ? ds->features : 0));
+        add(&eval, hr_ranking_memory(ds));
+    }
+    add(&bytes[HR_MEM_EVAL], eval > order ? eval : order);
+}
+
+/* Bytes of the tensors a checkpoint holds, for the tables of its checksums. */
+static size_t plan_checkpoint(const size_t bytes[HR_MEM_KINDS])
+{
+    const size_t content = hr_add(hr_add(bytes[HR_MEM_HEAD_WEIGHTS], bytes[HR_MEM_HEAD_STATE]),
+                                  hr_add(bytes[HR_MEM_ENCODER_WEIGHTS], bytes[HR_MEM_ENCODER_STATE]));
+    return hr_add((content >> 20) * 8, 128 << 10);
+}
+
+hr_status hr_plan_make(hr_ctx *ctx, const hr_config *config, hr_plan *out)
+{
+    *out = (hr_plan){.process = hr_process_rss(), .machine = hr_machine_memory()};
+    hr_dataset *ds = NULL;
+    hr_instances in;
+    hr_model_spec spec;
+    HR_TRY(hr_dataset_open(ctx, hr_config_text(config, "dataset"), &ds));
+    hr_status st = hr_instances_make(config, ds, &in);
+    if (st == HR_OK)
+        st = hr_model_spec_make(config, ds, in.max_features, in.mean_positives, &spec);
+    if (st == HR_OK) {
+        const int threads = hr_ctx_threads(ctx);
+        hr_model_memory(&spec, threads, out->bytes);
+        add(&out->bytes[HR_MEM_HEAD_STATE], hr_mul((size_t)ds->labels, sizeof(uint32_t)));
+        add(&out->bytes[HR_MEM_BATCH], hr_batch_memory(&in, spec.head.max_batch, spec.head.dim));
+        plan_eval(&in, &spec, threads, out->bytes);
+        add(&out->bytes[HR_MEM_DATASET], sizeof(hr_dataset));
+        add(&out->bytes[HR_MEM_CHECKPOINT], plan_checkpoint(out->bytes));
+        add(&out->bytes[HR_MEM_OTHER], sizeof(hr_run));
+        out->mapped = ds->mapped_bytes;
+        for (int k = 0; k < HR_MEM_KINDS; k++)
+            add(&out->total, out->bytes[k]);
+        out->fits = hr_add(out->total, hr_add(out->mapped, out->process)) <= out->machine;
+    }
+    hr_dataset_close(ds);
+    return st;
+}

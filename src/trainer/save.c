@@ -1,0 +1,209 @@
+/* Checkpoints of a run: saving, retention, resuming, and the model that is left at the end. */
+#include "trainer/run.h"
+
+#include "tokenizer/text_features.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+enum { EXTRA_MAX = 16, KEPT_MAX = 4096 };
+
+static hr_status step_folder(hr_run *run, int64_t step, char path[HR_PATH_MAX])
+{
+    return hr_path_format(run->ctx, path, "%s/ckpt/step-%09lld", run->folder, (long long)step);
+}
+
+/* ---- saving ---- */
+
+static void state_meta(const hr_run *run, hr_meta *meta)
+{
+    hr_meta_set(meta, "version", "%s", hr_version());
+    hr_meta_set(meta, "data.name", "%.100s", run->dataset->name);
+    hr_meta_set(meta, "data.fingerprint", "%s", run->dataset->fingerprint);
+    hr_meta_set(meta, "config.hash", "%016llx", (unsigned long long)hr_config_hash(run->config));
+    hr_meta_set(meta, "isa", "%s", hr_ctx_isa(run->ctx));
+    hr_meta_set(meta, "step", "%lld", (long long)run->step);
+    hr_meta_set(meta, "epoch", "%lld", (long long)(run->step / run->steps_per_epoch));
+    hr_meta_set(meta, "position", "%lld", (long long)(run->step % run->steps_per_epoch * run->spec.head.max_batch));
+    hr_meta_set(meta, "updates", "%lld", (long long)run->updates);
+    hr_meta_set(meta, "best.metric", "%a", run->best_metric);
+    hr_meta_set(meta, "best.step", "%lld", (long long)run->best_step);
+    hr_meta_set(meta, "best.since", "%lld", (long long)run->since_best);
+    hr_meta_set(meta, "stopped_early", "%d", run->stopped_early);
+    hr_meta_set(meta, "log.bytes", "%llu", (unsigned long long)run->log_bytes);
+}
+
+typedef struct step_list {
+    int64_t step[KEPT_MAX];
+    int count;
+} step_list;
+
+/* Collects "step-NNN" in ascending order; anything else in the folder is left alone. */
+static hr_status collect_step(void *arg, const char *name)
+{
+    step_list *list = arg;
+    char *end;
+    if (strncmp(name, "step-", 5) != 0)
+        return HR_OK;
+    const long long step = strtoll(name + 5, &end, 10);
+    if (end == name + 5 || *end || list->count == KEPT_MAX)
+        return HR_OK;
+    list->step[list->count++] = step;
+    return HR_OK;
+}
+
+static hr_status list_steps(hr_run *run, step_list *list)
+{
+    char path[HR_PATH_MAX];
+    list->count = 0;
+    HR_TRY(hr_path_format(run->ctx, path, "%s/ckpt", run->folder));
+    return hr_path_is_dir(path) ? hr_dir_each(run->ctx, path, collect_step, list) : HR_OK;
+}
+
+/* Removes all but the newest ones and the best one. */
+static hr_status prune(hr_run *run)
+{
+    step_list *list = HR_NEW(run->ctx, HR_MEM_CHECKPOINT, step_list);
+    if (!list)
+        return HR_ERR_NOMEM;
+    hr_status st = list_steps(run, list);
+    const int64_t keep = hr_config_int(run->config, "checkpoint.keep");
+    for (int i = 0; st == HR_OK && i < list->count - keep; i++) {
+        char path[HR_PATH_MAX];
+        if (list->step[i] == run->best_step)
+            continue;
+        st = step_folder(run, list->step[i], path);
+        if (st == HR_OK)
+            st = hr_dir_remove(run->ctx, path);
+    }
+    hr_free(run->ctx, list);
+    return st;
+}
+
+hr_status hr_run_save(hr_run *run)
+{
+    char path[HR_PATH_MAX];
+    hr_tensor_list list = {0};
+    hr_meta meta = {0};
+    if (run->saved_step == run->step)
+        return HR_OK;
+    hr_model_tensors(run->model, &list);
+    hr_model_meta(run->model, &meta);
+    state_meta(run, &meta);
+    const hr_checkpoint_content content = {.kind = "run", .tensors = &list, .with_state = true,
+                                           .shard_rows = hr_model_shard_rows(run->model), .meta = &meta};
+    HR_TRY(step_folder(run, run->step, path));
+    HR_TRY(hr_checkpoint_write(run->ctx, path, &content));
+    run->saved_step = run->step;
+    return prune(run);
+}
+
+/* ---- resuming ---- */
+
+static hr_status check_same_run(hr_run *run, const hr_checkpoint *ck, const char *path)
+{
+    char hash[17];
+    const char *text;
+    snprintf(hash, sizeof hash, "%016llx", (unsigned long long)hr_config_hash(run->config));
+    HR_TRY(hr_checkpoint_text(ck, "config.hash", &text));
+    if (strcmp(text, hash) != 0)
+        return hr_fail(run->ctx, HR_ERR_CONFIG, "%s was made under another configuration (see %s/config.yaml); use another run "
+                       "folder, or the same configuration", path, run->folder);
+    HR_TRY(hr_checkpoint_text(ck, "data.fingerprint", &text));
+    if (strcmp(text, run->dataset->fingerprint) != 0)
+        return hr_fail(run->ctx, HR_ERR_DATA, "%s was trained on data with fingerprint %s, %s has %s", path, text,
+                       run->dataset->path, run->dataset->fingerprint);
+    HR_TRY(hr_checkpoint_text(ck, "isa", &text));
+    if (strcmp(text, hr_ctx_isa(run->ctx)) != 0)
+        hr_log(run->ctx, HR_LOG_WARNING, "resuming with kernels %s what was trained with %s: the encoder's last bits may differ",
+               hr_ctx_isa(run->ctx), text);
+    return HR_OK;
+}
+
+static hr_status read_state(hr_run *run, hr_checkpoint *ck)
+{
+    int64_t early, log_bytes;
+    HR_TRY(hr_checkpoint_int(ck, "step", 0, INT64_C(1) << 48, &run->step));
+    HR_TRY(hr_checkpoint_int(ck, "updates", 0, INT64_C(1) << 48, &run->updates));
+    HR_TRY(hr_checkpoint_number(ck, "best.metric", &run->best_metric));
+    HR_TRY(hr_checkpoint_int(ck, "best.step", -1, INT64_C(1) << 48, &run->best_step));
+    HR_TRY(hr_checkpoint_int(ck, "best.since", 0, INT64_C(1) << 48, &run->since_best));
+    HR_TRY(hr_checkpoint_int(ck, "stopped_early", 0, 1, &early));
+    HR_TRY(hr_checkpoint_int(ck, "log.bytes", 0, INT64_MAX, &log_bytes));
+    run->stopped_early = early != 0;
+    run->log_bytes = (uint64_t)log_bytes;
+    return hr_model_load(run->model, ck);
+}
+
+static hr_status load_step(hr_run *run, int64_t step)
+{
+    char path[HR_PATH_MAX];
+    hr_checkpoint *ck = NULL;
+    HR_TRY(step_folder(run, step, path));
+    HR_TRY(hr_checkpoint_open(run->ctx, path, false, &ck));
+    hr_status st = check_same_run(run, ck, path);
+    if (st == HR_OK)
+        st = read_state(run, ck);
+    hr_checkpoint_close(ck);
+    return st;
+}
+
+hr_status hr_run_resume(hr_run *run, bool *found)
+{
+    *found = false;
+    step_list *list = HR_NEW(run->ctx, HR_MEM_CHECKPOINT, step_list);
+    if (!list)
+        return HR_ERR_NOMEM;
+    hr_status st = list_steps(run, list);
+    const bool strict = strcmp(hr_config_text(run->config, "resume"), "strict") == 0;
+    for (int i = list->count - 1; st == HR_OK && i >= 0 && !*found; i--) {
+        st = load_step(run, list->step[i]);
+        *found = st == HR_OK;
+        run->saved_step = *found ? list->step[i] : -1;
+        if (st == HR_ERR_DATA && !strict && i > 0) { /* damaged: the one before it */
+            hr_log(run->ctx, HR_LOG_WARNING, "%s; going back to the checkpoint before it", hr_ctx_message(run->ctx));
+            st = HR_OK;
+        }
+    }
+    if (st == HR_OK && strict && !*found)
+        st = hr_fail(run->ctx, HR_ERR_NOINPUT, "%s: resume=strict, but there is no checkpoint to resume from", run->folder);
+    hr_free(run->ctx, list);
+    return st;
+}
+
+/* ---- the model ---- */
+
+static hr_status add_extra(hr_run *run, const char *folder, const char *name, char paths[][HR_PATH_MAX],
+                           hr_checkpoint_extra *extra, int *count)
+{
+    HR_TRY(hr_path_format(run->ctx, paths[*count], "%s/%s", folder, name));
+    if (hr_path_exists(paths[*count])) {
+        extra[*count] = (hr_checkpoint_extra){.from = paths[*count], .name = name};
+        ++*count;
+    }
+    return HR_OK;
+}
+
+hr_status hr_run_export(hr_run *run)
+{
+    char path[HR_PATH_MAX], extra_path[EXTRA_MAX][HR_PATH_MAX];
+    hr_checkpoint_extra extra[EXTRA_MAX];
+    hr_tensor_list list = {0};
+    hr_meta meta = {0};
+    int count = 0;
+    if (run->best_step >= 0 && run->best_step != run->step)
+        HR_TRY(load_step(run, run->best_step));
+    for (const char *const *name = hr_text_model_files(); *name; name++)
+        HR_TRY(add_extra(run, run->dataset->path, *name, extra_path, extra, &count));
+    HR_TRY(add_extra(run, run->dataset->path, "label.names.bytes.npy", extra_path, extra, &count));
+    HR_TRY(add_extra(run, run->dataset->path, "label.names.offsets.npy", extra_path, extra, &count));
+    HR_TRY(add_extra(run, run->folder, "config.yaml", extra_path, extra, &count));
+    hr_model_tensors(run->model, &list);
+    hr_model_meta(run->model, &meta);
+    state_meta(run, &meta);
+    const hr_checkpoint_content content = {.kind = "model", .tensors = &list, .with_state = false,
+                                           .shard_rows = hr_model_shard_rows(run->model), .meta = &meta, .extra = extra,
+                                           .num_extra = count};
+    HR_TRY(hr_path_format(run->ctx, path, "%s/model", run->folder));
+    return hr_checkpoint_write(run->ctx, path, &content);
+}

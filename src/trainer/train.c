@@ -1,0 +1,306 @@
+/* The training loop: batches, steps, validation, checkpoints. docs/architecture.md tells the story.
+ *
+ * One step: X = encoder(batch); the head turns X into dX and updates itself; the encoder goes backward and, at the last
+ * micro-step, updates. The head is finished before the encoder's backward begins (ELMO's decoupled update). */
+#include "trainer/run.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+/* ---- setting up ---- */
+
+static hr_status open_folder(hr_run *run)
+{
+    char path[HR_PATH_MAX];
+    const char *folder = hr_config_text(run->config, "run");
+    if (!*folder)
+        return hr_fail(run->ctx, HR_ERR_CONFIG, "no run folder: give run=FOLDER");
+    if (!*hr_config_text(run->config, "dataset"))
+        return hr_fail(run->ctx, HR_ERR_CONFIG, "no data set: give dataset=FOLDER (made by `headroom prepare`)");
+    HR_TRY(hr_path_format(run->ctx, run->folder, "%s", folder));
+    HR_TRY(hr_path_format(run->ctx, path, "%s/ckpt", folder));
+    HR_TRY(hr_dir_make(run->ctx, path));
+    HR_TRY(hr_path_format(run->ctx, path, "%s/.lock", folder));
+    return hr_file_lock(run->ctx, path, &run->lock);
+}
+
+static hr_status write_config(hr_run *run)
+{
+    char path[HR_PATH_MAX];
+    hr_file file;
+    HR_TRY(hr_path_format(run->ctx, path, "%s/config.yaml", run->folder));
+    HR_TRY(hr_file_create(run->ctx, path, &file));
+    hr_status st = hr_config_write(run->config, file.fd);
+    hr_status closed = hr_file_close(&file);
+    return st == HR_OK ? closed : st;
+}
+
+static hr_status open_validation(hr_run *run)
+{
+    const hr_dataset *ds = run->dataset;
+    if (run->in.validation_rows == 0)
+        return HR_OK;
+    hr_eval_options o = hr_eval_options_default();
+    o.split = run->in.validation_split;
+    o.top_k = ds->labels < 10 ? (int)ds->labels : 10;
+    const bool dense = ds->split[HR_SPLIT_TRAIN].dense != NULL;
+    HR_TRY(hr_ranking_create(run->ctx, ds, &o, &run->ranking));
+    return hr_eval_work_create(run->model, hr_run_wanted(ds, o.split, o.top_k), dense ? 0 : run->in.max_features,
+                               dense ? ds->features : 0, &run->eval);
+}
+
+static hr_status create_model(hr_run *run)
+{
+    hr_ctx *ctx = run->ctx;
+    const hr_dataset *ds = run->dataset;
+    const hr_csr *labels = &ds->split[HR_SPLIT_TRAIN].labels;
+    uint32_t *frequency = HR_ARRAY(ctx, HR_MEM_EVAL, uint32_t, ds->labels);
+    if (!frequency)
+        return HR_ERR_NOMEM;
+    hr_label_frequency(labels->rows, labels->indptr, labels->indices, ds->labels, frequency);
+    hr_status st = hr_model_create(ctx, &run->spec, frequency, &run->model);
+    hr_free(ctx, frequency);
+    HR_TRY(st);
+    run->internal = HR_ARRAY(ctx, HR_MEM_HEAD_STATE, uint32_t, ds->labels);
+    if (!run->internal)
+        return HR_ERR_NOMEM;
+    for (int64_t l = 0; l < ds->labels; l++)
+        run->internal[run->model->external[l]] = (uint32_t)l;
+    return HR_OK;
+}
+
+static void set_schedule(hr_run *run)
+{
+    const hr_config *c = run->config;
+    const int64_t b = run->spec.head.max_batch, most = hr_config_int(c, "train.max_steps");
+    run->steps_per_epoch = (run->in.count + b - 1) / b;
+    run->total_steps = run->steps_per_epoch * hr_config_int(c, "train.epochs");
+    if (most > 0 && most < run->total_steps)
+        run->total_steps = most;
+    run->schedule = hr_run_schedule(c, run->total_steps);
+    run->head_lr = (float)hr_config_number(c, "head.lr");
+    run->encoder_lr = (float)hr_config_number(c, "encoder.lr");
+}
+
+static hr_status set_up(hr_run *run)
+{
+    hr_ctx *ctx = run->ctx;
+    HR_TRY(open_folder(run));
+    HR_TRY(hr_dataset_open(ctx, hr_config_text(run->config, "dataset"), &run->dataset));
+    HR_TRY(hr_instances_make(run->config, run->dataset, &run->in));
+    HR_TRY(hr_model_spec_make(run->config, run->dataset, run->in.max_features, run->in.mean_positives, &run->spec));
+    set_schedule(run);
+    HR_TRY(create_model(run));
+    HR_TRY(hr_batch_create(ctx, &run->in, run->spec.head.max_batch, run->spec.head.dim, &run->batch));
+    HR_TRY(open_validation(run));
+    bool found = false;
+    if (strcmp(hr_config_text(run->config, "resume"), "never") != 0)
+        HR_TRY(hr_run_resume(run, &found));
+    if (found)
+        hr_log(ctx, HR_LOG_INFO, "resuming %s at step %lld of %lld", run->folder, (long long)run->step,
+               (long long)run->total_steps);
+    else
+        HR_TRY(write_config(run));
+    return hr_run_log_open(run);
+}
+
+static void tear_down(hr_run *run)
+{
+    hr_ctx *ctx = run->ctx;
+    hr_eval_work_destroy(ctx, &run->eval);
+    hr_ranking_destroy(run->ranking);
+    hr_batch_destroy(ctx, &run->batch);
+    hr_model_destroy(run->model);
+    hr_free(ctx, run->internal);
+    hr_dataset_close(run->dataset);
+    (void)hr_file_close(&run->log);
+    (void)hr_file_close(&run->lock);
+    hr_free(ctx, run);
+}
+
+/* ---- a step ---- */
+
+static hr_status train_step(hr_run *run, double *loss)
+{
+    const int64_t b = run->spec.head.max_batch, accumulate = run->spec.encoder.accumulate;
+    const int64_t epoch = run->step / run->steps_per_epoch, position = run->step % run->steps_per_epoch * b;
+    const int64_t rows = run->in.count - position < b ? run->in.count - position : b;
+    const double factor = hr_schedule_at(&run->schedule, run->step);
+    hr_model *m = run->model;
+    hr_batch *batch = &run->batch;
+
+    hr_batch_fill(batch, &run->in, (uint64_t)epoch, position, rows, run->internal);
+    const hr_encoder_batch features = hr_batch_features(batch);
+    hr_encoder_forward(m->encoder, &features, true, (uint64_t)run->step, m->x);
+    const hr_head_batch head = {.rows = rows, .x = m->x, .num_positives = batch->num_positives, .positives = batch->positives};
+    HR_TRY(hr_head_step(m->head, &head, (float)(run->head_lr * factor), (uint64_t)run->step, batch->dx, loss));
+    for (int64_t i = 0; accumulate > 1 && i < rows * m->dim; i++)
+        batch->dx[i] /= (float)accumulate;
+    hr_encoder_backward(m->encoder, &features, (uint64_t)run->step, batch->dx);
+    run->step++;
+    if (run->step % accumulate == 0 || run->step == run->total_steps) {
+        run->updates++;
+        hr_encoder_update(m->encoder, (float)(run->encoder_lr * factor), (uint64_t)run->updates);
+    }
+    return HR_OK;
+}
+
+static hr_status log_step(hr_run *run, const double *loss)
+{
+    const double seconds = hr_clock() - run->started, factor = hr_schedule_at(&run->schedule, run->step - 1);
+    char text[48] = "";
+    if (loss)
+        snprintf(text, sizeof text, ",\"loss\":%.9g", *loss / (double)run->batch.rows);
+    hr_run_progress(run);
+    return hr_run_log(run, "{\"event\":\"step\",\"step\":%lld,\"epoch\":%.4f%s,\"head_lr\":%.6g,\"encoder_lr\":%.6g,"
+                           "\"seconds\":%.3f,\"rows_per_second\":%.1f,\"rss\":%zu}",
+                      (long long)run->step, (double)run->step / (double)run->steps_per_epoch, text, run->head_lr * factor,
+                      run->encoder_lr * factor, seconds,
+                      (double)(run->step - run->started_step) * (double)run->spec.head.max_batch / (seconds + 1e-9),
+                      hr_process_rss());
+}
+
+/* ---- validation ---- */
+
+static int64_t validation_row(void *arg, int64_t i)
+{
+    return hr_instances_validation_row(arg, i);
+}
+
+static double chosen_metric(const hr_config *config, const hr_metrics *m)
+{
+    switch (hr_config_choice(config, "train.metric")) {
+    case 0: return m->precision[0];
+    case 1: return m->precision[1];
+    case 2: return m->precision[2];
+    case 3: return m->ndcg[2];
+    case 4: return m->psp[0];
+    case 5: return m->psp[2];
+    default: return m->recall[3];
+    }
+}
+
+static hr_status validate(hr_run *run)
+{
+    hr_metrics m;
+    const hr_eval_rows rows = {.split = run->in.validation_split, .count = run->in.validation_rows, .row = validation_row,
+                               .arg = &run->in};
+    hr_ranking_reset(run->ranking);
+    HR_TRY(hr_eval_run(run->model, run->dataset, &rows, &run->eval, run->ranking));
+    HR_TRY(hr_ranking_finish(run->ranking, &m));
+    const double value = chosen_metric(run->config, &m);
+    const bool better = isnan(run->best_metric) || value > run->best_metric;
+    if (better) {
+        run->best_metric = value;
+        run->best_step = run->step;
+    }
+    run->since_best = better ? 0 : run->since_best + 1;
+    const int64_t patience = hr_config_int(run->config, "train.patience");
+    run->stopped_early = patience > 0 && run->since_best >= patience;
+    hr_log(run->ctx, HR_LOG_INFO, "step %lld  validation P@1 %.2f  P@3 %.2f  P@5 %.2f  PSP@5 %.2f%s", (long long)run->step,
+           100 * m.precision[0], 100 * m.precision[1], 100 * m.precision[2], 100 * m.psp[2], better ? "  best so far" : "");
+    return hr_run_log(run, "{\"event\":\"validation\",\"step\":%lld,\"epoch\":%.4f,\"rows\":%lld,\"p@1\":%.6f,\"p@3\":%.6f,"
+                           "\"p@5\":%.6f,\"ndcg@5\":%.6f,\"psp@1\":%.6f,\"psp@5\":%.6f,\"r@10\":%.6f,\"best\":%s,\"seconds\":%.3f}",
+                      (long long)run->step, (double)run->step / (double)run->steps_per_epoch, (long long)m.rows,
+                      m.precision[0], m.precision[1], m.precision[2], m.ndcg[2], m.psp[0], m.psp[2], m.recall[3],
+                      better ? "true" : "false", hr_clock() - run->started);
+}
+
+/* ---- the loop ---- */
+
+static bool at_end_of_epochs(const hr_run *run, int64_t every)
+{
+    return every > 0 && run->step % (run->steps_per_epoch * every) == 0;
+}
+
+/* Between two steps of different encoder updates everything there is to save is in the tensors. */
+static bool may_save(const hr_run *run)
+{
+    return run->step % run->spec.encoder.accumulate == 0 || run->step == run->total_steps;
+}
+
+/* What has to be done after a step: loss and progress, validation, checkpoint. */
+static hr_status after_step(hr_run *run, const double *loss, bool *save_due)
+{
+    const hr_config *c = run->config;
+    const bool last = run->step == run->total_steps;
+    if (loss || run->step % hr_config_int(c, "log.every") == 0 || last)
+        HR_TRY(log_step(run, loss));
+    if (run->ranking && (last || at_end_of_epochs(run, hr_config_int(c, "eval.every"))))
+        HR_TRY(validate(run));
+    const int64_t every = hr_config_int(c, "checkpoint.every");
+    if (last || run->stopped_early || (every > 0 ? run->step % every == 0 : at_end_of_epochs(run, 1)) ||
+        run->best_step == run->step)
+        *save_due = true;
+    if (*save_due && may_save(run)) {
+        *save_due = false;
+        HR_TRY(hr_run_save(run));
+    }
+    return HR_OK;
+}
+
+static hr_status stop_now(hr_run *run)
+{
+    HR_TRY(hr_run_save(run));
+    return hr_fail(run->ctx, HR_INTERRUPTED, "interrupted at step %lld of %lld; everything is saved in %s: run the same command "
+                   "again to go on", (long long)run->step, (long long)run->total_steps, run->folder);
+}
+
+static hr_status loop(hr_run *run)
+{
+    const int64_t loss_every = hr_config_int(run->config, "loss.every");
+    bool save_due = false;
+    run->started = hr_clock();
+    run->started_step = run->step;
+    while (run->step < run->total_steps && !run->stopped_early) {
+        double loss = 0;
+        const bool want_loss = loss_every > 0 && run->step % loss_every == 0;
+        HR_TRY(train_step(run, want_loss ? &loss : NULL));
+        HR_TRY(after_step(run, want_loss ? &loss : NULL, &save_due));
+        if (hr_ctx_interrupted(run->ctx) && may_save(run))
+            return stop_now(run);
+    }
+    return HR_OK;
+}
+
+static void report_on(const hr_run *run, double seconds, bool finished, hr_train_report *report)
+{
+    report->steps = run->step;
+    report->epochs = run->step / (run->steps_per_epoch ? run->steps_per_epoch : 1);
+    report->seconds = seconds;
+    report->best_metric = run->best_metric;
+    report->best_step = run->best_step;
+    report->finished = finished;
+    hr_ctx_memory(run->ctx, &report->memory);
+}
+
+hr_status hr_train_run(hr_ctx *ctx, const hr_config *config, hr_train_report *report)
+{
+    hr_train_report local;
+    report = report ? report : &local;
+    *report = (hr_train_report){.best_metric = NAN};
+    hr_run *run = HR_NEW(ctx, HR_MEM_OTHER, hr_run);
+    if (!run)
+        return HR_ERR_NOMEM;
+    run->ctx = ctx;
+    run->config = config;
+    run->best_metric = NAN;
+    run->best_step = run->saved_step = -1;
+    run->lock.fd = run->log.fd = -1;
+    const double begin = hr_clock();
+    hr_status st = *hr_config_text(config, "dataset") ? hr_plan_make(ctx, config, &report->plan) : HR_OK;
+    if (st == HR_OK)
+        st = set_up(run);
+    if (st == HR_OK)
+        st = loop(run);
+    const int64_t steps = run->step;
+    if (st == HR_OK)
+        st = hr_run_save(run);
+    if (st == HR_OK)
+        st = hr_run_export(run);
+    run->step = steps;
+    report_on(run, hr_clock() - begin, st == HR_OK, report);
+    tear_down(run);
+    return st;
+}
