@@ -2,15 +2,17 @@
  *
  *     debian_packages [--long-descriptions] OUTPUT_FOLDER
  *
- * A row is a binary package: its name with its section, and its short description. Its labels are the packages it
- * names first in each of Depends, Pre-Depends, Recommends and Suggests. What can be predicted is thus "which packages
- * go with this one", for some tens of thousands of labels. The index is found with `apt-get indextargets` and
- * read with apt's own helper, so any mirror and any compression works. Only the main release archive counts (no
- * updates, security or backports), so that two machines with the same release get the same files.
+ * A row is a binary package: its name with its section, and its short description. Its labels are the
+ * packages it names first in each of Depends, Pre-Depends, Recommends and Suggests. What can be predicted is
+ * thus "which packages go with this one", for some tens of thousands of labels. The index is found with
+ * `apt-get indextargets` and read with apt's own helper, so any mirror and any compression works. Only the
+ * main release archive counts (no updates, security or backports), so that two machines with the same release
+ * get the same files.
  *
- * Rules: only packages that exist in this index are labels; the label set is what the training rows name; a row
- * without labels is left out; packages of one source go to one side, to test where FNV-1a(source) mod 10 = 0; a
- * package as the label of its own row is a filter pair. Rows and labels are ordered by name (bytes). */
+ * Rules: only packages that exist in this index are labels; the label set is what the training rows name; a
+ * row without labels is left out; packages of one source go to one side, to test where FNV-1a(source) mod 10
+ * = 0; a package as the label of its own row is a filter pair. Rows and labels are ordered by name (bytes).
+ */
 #define _GNU_SOURCE 1
 #include "sha256.h"
 
@@ -25,10 +27,18 @@
 #include <unistd.h>
 #include <zlib.h>
 
-#define HELPER "/usr/lib/apt/apt-helper"
+#define HELPER   "/usr/lib/apt/apt-helper"
 #define NO_LABEL UINT32_MAX
 
-enum { EXIT_USAGE = 64, EXIT_DATA = 65, EXIT_NOINPUT = 66, EXIT_DEVICE = 69, EXIT_NOMEM = 71, EXIT_CANTCREATE = 73, EXIT_IO = 74 };
+enum {
+    EXIT_USAGE = 64,
+    EXIT_DATA = 65,
+    EXIT_NOINPUT = 66,
+    EXIT_DEVICE = 69,
+    EXIT_NOMEM = 71,
+    EXIT_CANTCREATE = 73,
+    EXIT_IO = 74
+};
 
 static _Noreturn __attribute__((format(printf, 2, 3))) void die(int code, const char *format, ...)
 {
@@ -160,31 +170,33 @@ static char *find_target(const char *created_by)
     char *targets = run((char *[]){"apt-get", "indextargets", NULL});
     bool translation = strcmp(created_by, "Translations") == 0;
     for (char *stanza; (stanza = next_stanza(&targets));) {
-        field f[] = {{"Created-By", 0}, {"Component", 0}, {"Label", 0},    {"Suite", 0},   {"Codename", 0},
-                     {"Target-Of", 0},  {"Filename", 0},  {"Architecture", 0}, {"Language", 0}};
+        field f[] = {{"Created-By", 0}, {"Component", 0},    {"Label", 0},
+                     {"Suite", 0},      {"Codename", 0},     {"Target-Of", 0},
+                     {"Filename", 0},   {"Architecture", 0}, {"Language", 0}};
         read_fields(stanza, f, sizeof f / sizeof f[0]);
         bool wanted = strcmp(f[0].value, created_by) == 0 && strcmp(f[1].value, "main") == 0 &&
-                      strcmp(f[2].value, "Debian") == 0 && !has_pocket(f[3].value) && !has_pocket(f[4].value) &&
-                      strcmp(f[5].value, "deb") == 0;
+                      strcmp(f[2].value, "Debian") == 0 && !has_pocket(f[3].value) &&
+                      !has_pocket(f[4].value) && strcmp(f[5].value, "deb") == 0;
         wanted = wanted && (translation ? strcmp(f[8].value, "en") == 0 : strcmp(f[7].value, archive) == 0);
         if (wanted && access(f[6].value, R_OK) == 0) {
             fprintf(stderr, "debian_packages: reading %s %s from %s\n", f[4].value, created_by, f[6].value);
             return f[6].value;
         }
     }
-    die(EXIT_NOINPUT, "apt has no %s index of Debian's main archive for %s on this machine; run 'apt-get update'%s",
+    die(EXIT_NOINPUT,
+        "apt has no %s index of Debian's main archive for %s on this machine; run 'apt-get update'%s",
         translation ? "Translation-en" : "Packages", archive,
         translation ? " with Acquire::Languages \"en\", or leave out --long-descriptions" : "");
 }
 
 typedef struct package {
     char *name, *section, *summary, *source, *md5;
-    char *long_text;      /* NULL: none */
+    char *long_text; /* NULL: none */
     char *relations[4];
-    size_t order;         /* place in the index */
-    uint32_t *labels;     /* packages, then label ids; ascending */
+    size_t order;     /* place in the index */
+    uint32_t *labels; /* packages, then label ids; ascending */
     size_t num_labels;
-    uint32_t label;       /* id of this package as a label, or NO_LABEL */
+    uint32_t label; /* id of this package as a label, or NO_LABEL */
     bool test;
 } package;
 
@@ -210,12 +222,14 @@ static bool in_test(const char *source)
 
 static package parse_package(char *stanza, size_t order)
 {
-    field f[] = {{"Package", 0}, {"Source", 0},      {"Section", 0},    {"Description", 0}, {"Description-md5", 0},
-                 {"Depends", 0}, {"Pre-Depends", 0}, {"Recommends", 0}, {"Suggests", 0}};
+    field f[] = {{"Package", 0},     {"Source", 0},          {"Section", 0},
+                 {"Description", 0}, {"Description-md5", 0}, {"Depends", 0},
+                 {"Pre-Depends", 0}, {"Recommends", 0},      {"Suggests", 0}};
     read_fields(stanza, f, sizeof f / sizeof f[0]);
     if (!f[0].value[0])
         die(EXIT_DATA, "stanza %zu of the package index has no Package field", order + 1);
-    package p = {.name = f[0].value, .section = f[2].value, .md5 = f[4].value, .order = order, .label = NO_LABEL};
+    package p = {
+        .name = f[0].value, .section = f[2].value, .md5 = f[4].value, .order = order, .label = NO_LABEL};
     p.source = f[1].value[0] ? f[1].value : f[0].value;
     p.summary = f[3].value;
     p.summary[strcspn(p.summary, "\n")] = 0;
@@ -256,24 +270,25 @@ static package *find_package(const index_data *index, const char *name)
     return bsearch(name, index->all, index->count, sizeof *index->all, compare_name);
 }
 
-/* Continuation lines as one line; a line of " ." parts paragraphs. */
+/* Continuation lines as one line; a line of " ." only parts paragraphs. */
 static void join_lines(char *text)
 {
-    char *out = text;
-    for (char *p = text; *p; p++) {
-        bool line_end = *p == '\n';
-        if (line_end && p[1] == ' ' && p[2] == '.' && (p[3] == '\n' || !p[3]))
-            p += 2;
-        bool blank = *p == ' ' || *p == '\t' || line_end || (p > text && p[0] == '.' && p[-1] == ' ' && !p[1]);
-        if (!blank)
-            *out++ = *p;
-        else if (out > text && out[-1] != ' ')
+    char *out = text, *rest = NULL;
+    for (char *line = strtok_r(text, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest)) {
+        line += strspn(line, " \t");
+        if (strcmp(line, ".") == 0)
+            continue;
+        if (out > text)
             *out++ = ' ';
+        size_t length = strlen(line);
+        memmove(out, line, length); /* the blank that began the line made room for ours */
+        out += length;
     }
     *out = 0;
 }
 
-/* Long descriptions belong to a package by name and, where the index has it, by the MD5 of the description. */
+/* Long descriptions belong to a package by name and, where the index has it, by the MD5 of the description.
+ */
 static void read_translations(index_data *index)
 {
     char *text = run((char *[]){HELPER, "cat-file", find_target("Translations"), NULL});
@@ -287,7 +302,7 @@ static void read_translations(index_data *index)
         if (!rest)
             continue;
         join_lines(rest);
-        p->long_text = rest + strspn(rest, " ");
+        p->long_text = rest;
     }
 }
 
@@ -302,7 +317,7 @@ static int compare_u32(const void *a, const void *b)
 /* Adds the first alternative of each clause of "a (>= 1) | b, c:any, d [amd64]". */
 static void add_relations(const index_data *index, package *p, char *relation)
 {
-    for (char *clause = relation; clause; ) {
+    for (char *clause = relation; clause;) {
         char *comma = strchr(clause, ',');
         char *next = comma ? comma + 1 : NULL;
         if (comma)
@@ -318,7 +333,8 @@ static void add_relations(const index_data *index, package *p, char *relation)
     }
 }
 
-/* Labels of all packages as places in the index, then the ids: packages that a training row names, by name. */
+/* Labels of all packages as places in the index, then the ids: packages that a training row names, by name.
+ */
 static uint32_t assign_labels(index_data *index)
 {
     for (size_t i = 0; i < index->count; i++) {
@@ -393,7 +409,8 @@ static void put_package(output *out, const package *p, bool row)
         asprintf(&content, "%s%s%s", p->summary, p->long_text && row ? ". " : "",
                  p->long_text && row ? p->long_text : "") < 0)
         die(EXIT_NOMEM, "no memory for a row");
-    bool fine = cJSON_AddStringToObject(object, "uid", p->name) && cJSON_AddStringToObject(object, "title", title) &&
+    bool fine = cJSON_AddStringToObject(object, "uid", p->name) &&
+                cJSON_AddStringToObject(object, "title", title) &&
                 cJSON_AddStringToObject(object, "content", content);
     if (row) {
         ind = cJSON_AddArrayToObject(object, "target_ind");
@@ -435,7 +452,8 @@ static counts write_split(const index_data *index, const char *folder, bool test
 
 static size_t write_filter(const index_data *index, const char *folder, bool test, sha256 *sum)
 {
-    output out = begin_output(folder, test ? "filter_labels_test.txt" : "filter_labels_train.txt", false, sum);
+    output out =
+        begin_output(folder, test ? "filter_labels_test.txt" : "filter_labels_train.txt", false, sum);
     size_t row = 0, pairs = 0;
     for (size_t i = 0; i < index->count; i++) {
         const package *p = &index->all[i];
@@ -484,8 +502,8 @@ int main(int argc, char **argv)
     sha256_final(&sum, digest);
     printf("packages %zu\nlabels %lu\ntrain_rows %zu\ntrain_pairs %zu\ntrain_filter_pairs %zu\n"
            "test_rows %zu\ntest_pairs %zu\ntest_filter_pairs %zu\nsha256 %s\n",
-           index.count, (unsigned long)labels, train.rows, train.pairs, train.filter, test.rows, test.pairs, test.filter,
-           digest);
+           index.count, (unsigned long)labels, train.rows, train.pairs, train.filter, test.rows, test.pairs,
+           test.filter, digest);
     if (fflush(stdout) != 0)
         die(EXIT_IO, "cannot write to standard output");
     return 0;

@@ -6,8 +6,8 @@
 
 /* ---- sparse rows ---- */
 
-static hr_status begin_array(hr_ctx *ctx, const char *folder, const char *prefix, const char *name, hr_npy_type type,
-                             hr_npy_writer *out)
+static hr_status begin_array(hr_ctx *ctx, const char *folder, const char *prefix, const char *name,
+                             hr_npy_type type, hr_npy_writer *out)
 {
     char path[HR_PATH_MAX];
     HR_TRY(hr_path_format(ctx, path, "%s/%s.%s.npy", folder, prefix, name));

@@ -44,8 +44,9 @@ static hr_status check_length(const hr_dataset *ds, const char *prefix, const ch
 static hr_status check_rows(const hr_dataset *ds, const char *prefix, const hr_csr *m, int64_t nnz)
 {
     if (m->indptr[0] != 0 || m->indptr[m->rows] != nnz)
-        return hr_fail(ds->ctx, HR_ERR_DATA, "%s/%s.indptr.npy: goes from %lld to %lld, expected 0 to %lld", ds->path,
-                       prefix, (long long)m->indptr[0], (long long)m->indptr[m->rows], (long long)nnz);
+        return hr_fail(ds->ctx, HR_ERR_DATA, "%s/%s.indptr.npy: goes from %lld to %lld, expected 0 to %lld",
+                       ds->path, prefix, (long long)m->indptr[0], (long long)m->indptr[m->rows],
+                       (long long)nnz);
     for (int64_t r = 0; r < m->rows; r++)
         if (m->indptr[r] > m->indptr[r + 1])
             return hr_fail(ds->ctx, HR_ERR_DATA, "%s/%s.indptr.npy: falls after row %lld", ds->path, prefix,
@@ -56,13 +57,14 @@ static hr_status check_rows(const hr_dataset *ds, const char *prefix, const hr_c
         for (int64_t i = begin + 1; i < end; i++)
             bad |= m->indices[i - 1] >= m->indices[i];
         if (bad)
-            return hr_fail(ds->ctx, HR_ERR_DATA, "%s/%s.indices.npy: row %lld does not rise below %lld", ds->path,
-                           prefix, (long long)r, (long long)m->cols);
+            return hr_fail(ds->ctx, HR_ERR_DATA, "%s/%s.indices.npy: row %lld does not rise below %lld",
+                           ds->path, prefix, (long long)r, (long long)m->cols);
     }
     return HR_OK;
 }
 
-static hr_status open_csr(hr_dataset *ds, const char *prefix, int64_t rows, int64_t cols, bool values, hr_csr *out)
+static hr_status open_csr(hr_dataset *ds, const char *prefix, int64_t rows, int64_t cols, bool values,
+                          hr_csr *out)
 {
     const hr_npy *indptr = NULL, *indices = NULL, *weights = NULL;
     HR_TRY(open_array(ds, prefix, "indptr", HR_NPY_I64, 1, &indptr));
@@ -94,9 +96,9 @@ static hr_status open_split(hr_dataset *ds, const hr_manifest *manifest, hr_spli
         const hr_npy *dense = NULL;
         HR_TRY(open_array(ds, name, "dense", HR_NPY_F32, 2, &dense));
         if (dense->shape[0] != data->rows || dense->shape[1] != ds->features)
-            return hr_fail(ds->ctx, HR_ERR_DATA, "%s/%s.dense.npy: (%lld, %lld), expected (%lld, %lld)", ds->path, name,
-                           (long long)dense->shape[0], (long long)dense->shape[1], (long long)data->rows,
-                           (long long)ds->features);
+            return hr_fail(ds->ctx, HR_ERR_DATA, "%s/%s.dense.npy: (%lld, %lld), expected (%lld, %lld)",
+                           ds->path, name, (long long)dense->shape[0], (long long)dense->shape[1],
+                           (long long)data->rows, (long long)ds->features);
         data->dense = dense->data;
     } else {
         snprintf(prefix, sizeof prefix, "%s.features", name);
@@ -119,8 +121,8 @@ static hr_status open_names(hr_dataset *ds)
     for (int64_t l = 0; l < ds->labels && fine; l++)
         fine = at[l] <= at[l + 1];
     if (!fine)
-        return hr_fail(ds->ctx, HR_ERR_DATA, "%s/label.names.offsets.npy: does not rise from 0 to %lld", ds->path,
-                       (long long)bytes->shape[0]);
+        return hr_fail(ds->ctx, HR_ERR_DATA, "%s/label.names.offsets.npy: does not rise from 0 to %lld",
+                       ds->path, (long long)bytes->shape[0]);
     ds->label_names = (hr_strings){.count = ds->labels, .offsets = at, .bytes = bytes->data};
     return HR_OK;
 }
@@ -133,8 +135,9 @@ static hr_status check_counts(const hr_dataset *ds, const hr_manifest *m)
         int64_t features = m->dense ? data->rows * ds->features : hr_csr_nnz(&data->features);
         if (hr_csr_nnz(&data->labels) != m->label_pairs[split] || features != m->feature_pairs[split] ||
             hr_csr_nnz(&data->filter) != m->filter_pairs[split])
-            return hr_fail(ds->ctx, HR_ERR_DATA, "%s/manifest.json: its counts for %s are not those of the arrays",
-                           ds->path, hr_split_name((hr_split)split));
+            return hr_fail(ds->ctx, HR_ERR_DATA,
+                           "%s/manifest.json: its counts for %s are not those of the arrays", ds->path,
+                           hr_split_name((hr_split)split));
     }
     return HR_OK;
 }

@@ -41,7 +41,8 @@ hr_status hr_input_fail(const hr_input *input, const char *at, const char *forma
     vsnprintf(text, sizeof text, format, args);
     va_end(args);
     long long column = at && input->line ? (long long)(at - input->line) + 1 : 1;
-    return hr_fail(input->ctx, HR_ERR_DATA, "%s:%lld:%lld: %s", input->path, (long long)input->number, column, text);
+    return hr_fail(input->ctx, HR_ERR_DATA, "%s:%lld:%lld: %s", input->path, (long long)input->number, column,
+                   text);
 }
 
 /* Reads more bytes behind the ones in the window. */
@@ -89,7 +90,8 @@ hr_status hr_input_next(hr_input *in, bool *got)
         size_t length = newline ? (size_t)(newline - from) : have;
         if (length > HR_LINE_MAX) {
             in->number++;
-            return hr_input_fail(in, NULL, "a line of more than %zu bytes; is this a text file?", HR_LINE_MAX);
+            return hr_input_fail(in, NULL, "a line of more than %zu bytes; is this a text file?",
+                                 HR_LINE_MAX);
         }
         if (newline || (in->file_ended && have > 0)) {
             set_line(in, length, newline ? 1 : 0);
@@ -130,7 +132,8 @@ hr_status hr_input_count(hr_input *in, const char *what, int64_t limit, int64_t 
     int64_t value = 0;
     for (; is_digit(in); in->at++)
         if (__builtin_mul_overflow(value, 10, &value) || __builtin_add_overflow(value, *in->at - '0', &value))
-            return hr_input_fail(in, start, "%s is too large, expected less than %lld", what, (long long)limit);
+            return hr_input_fail(in, start, "%s is too large, expected less than %lld", what,
+                                 (long long)limit);
     if (value >= limit)
         return hr_input_fail(in, start, "%s is %lld, expected less than %lld", what, (long long)value,
                              (long long)limit);

@@ -1,7 +1,8 @@
 /* Text files read line by line, whatever they are packed with, and the numbers in a line.
  *
  * A line is lent until the next one is asked for: no end of line in it, not NUL-terminated. "\r\n" counts as
- * an end of line, a UTF-8 byte order mark at the start of the file is dropped, and the last line needs no end. */
+ * an end of line, a UTF-8 byte order mark at the start of the file is dropped, and the last line needs no
+ * end. */
 #ifndef HR_DATASET_INPUT_H
 #define HR_DATASET_INPUT_H
 
@@ -12,13 +13,13 @@
 typedef struct hr_input {
     hr_ctx *ctx;
     char path[HR_PATH_MAX];
-    hr_unpack *unpack;     /* NULL: closed */
-    char *window;          /* HR_MEM_DATASET; bytes begin .. end - 1 are not given out yet */
+    hr_unpack *unpack; /* NULL: closed */
+    char *window;      /* HR_MEM_DATASET; bytes begin .. end - 1 are not given out yet */
     size_t begin, end, capacity;
     bool file_ended;
-    const char *line;      /* the current line, and where its parsing stands */
+    const char *line; /* the current line, and where its parsing stands */
     const char *at, *stop;
-    int64_t number;        /* of the current line; the first is 1 */
+    int64_t number; /* of the current line; the first is 1 */
 } hr_input;
 
 hr_status hr_input_open(hr_ctx *ctx, const char *path, hr_input *out);

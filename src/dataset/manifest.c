@@ -5,9 +5,9 @@
 #include <stdio.h>
 #include <string.h>
 
-#define FORMAT "headroom-dataset"
+#define FORMAT       "headroom-dataset"
 #define MANIFEST_MAX ((size_t)1 << 20)
-#define COUNT_MAX 9007199254740992.0 /* 2^53: JSON numbers are doubles */
+#define COUNT_MAX    9007199254740992.0 /* 2^53: JSON numbers are doubles */
 
 /* ---- writing ---- */
 
@@ -87,8 +87,8 @@ static hr_status read_text(const reader *r, const cJSON *object, const char *key
 {
     const cJSON *item = cJSON_GetObjectItemCaseSensitive(object, key);
     if (!cJSON_IsString(item) || strlen(item->valuestring) >= capacity)
-        return hr_fail(r->ctx, HR_ERR_DATA, "%s: \"%s\" is missing or not a text of less than %zu bytes", r->path, key,
-                       capacity);
+        return hr_fail(r->ctx, HR_ERR_DATA, "%s: \"%s\" is missing or not a text of less than %zu bytes",
+                       r->path, key, capacity);
     memcpy(out, item->valuestring, strlen(item->valuestring) + 1);
     return HR_OK;
 }
@@ -138,7 +138,8 @@ static hr_status read_fields(const reader *r, const cJSON *root, hr_manifest *ou
         return hr_fail(r->ctx, HR_ERR_DATA, "%s: format is '%s', expected '" FORMAT "'", r->path, format);
     HR_TRY(read_count(r, root, "version", &version));
     if (version != HR_MANIFEST_VERSION)
-        return hr_fail(r->ctx, HR_ERR_DATA, "%s: data set version %lld, this build reads %d; run 'headroom prepare' again",
+        return hr_fail(r->ctx, HR_ERR_DATA,
+                       "%s: data set version %lld, this build reads %d; run 'headroom prepare' again",
                        r->path, (long long)version, HR_MANIFEST_VERSION);
     HR_TRY(read_text(r, root, "name", out->name, sizeof out->name));
     HR_TRY(read_text(r, root, "source", out->source, sizeof out->source));
@@ -147,7 +148,8 @@ static hr_status read_fields(const reader *r, const cJSON *root, hr_manifest *ou
     HR_TRY(read_count(r, root, "labels", &out->labels));
     HR_TRY(read_count(r, root, "features", &out->features));
     if (out->labels < 1 || out->labels > UINT32_MAX || out->features > UINT32_MAX)
-        return hr_fail(r->ctx, HR_ERR_DATA, "%s: %lld labels and %lld features, expected less than 2^32 of each and a label",
+        return hr_fail(r->ctx, HR_ERR_DATA,
+                       "%s: %lld labels and %lld features, expected less than 2^32 of each and a label",
                        r->path, (long long)out->labels, (long long)out->features);
     HR_TRY(read_bool(r, root, "dense", &out->dense));
     HR_TRY(read_bool(r, root, "text_model", &out->text_model));
@@ -165,8 +167,10 @@ hr_status hr_manifest_read(hr_ctx *ctx, const char *folder, hr_manifest *out)
     size_t length = 0;
     HR_TRY(hr_path_format(ctx, path, "%s/manifest.json", folder));
     if (!hr_path_exists(path))
-        return hr_fail(ctx, HR_ERR_NOINPUT, "%s: not a prepared data set (no manifest.json); make one with "
-                       "'headroom prepare'", folder);
+        return hr_fail(ctx, HR_ERR_NOINPUT,
+                       "%s: not a prepared data set (no manifest.json); make one with "
+                       "'headroom prepare'",
+                       folder);
     HR_TRY(hr_file_slurp(ctx, path, MANIFEST_MAX, &text, &length));
     cJSON *root = cJSON_ParseWithLength(text, length);
     reader r = {.ctx = ctx, .path = path};

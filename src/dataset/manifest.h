@@ -1,4 +1,5 @@
-/* manifest.json of a prepared data set: what the folder holds. Written last, so a folder with one is complete. */
+/* manifest.json of a prepared data set: what the folder holds. Written last, so a folder with one is
+ * complete. */
 #ifndef HR_DATASET_MANIFEST_H
 #define HR_DATASET_MANIFEST_H
 
@@ -8,8 +9,8 @@
 
 typedef struct hr_manifest {
     char name[128];
-    char source[128];       /* last part of the input's path */
-    char format[16];        /* of the input */
+    char source[128]; /* last part of the input's path */
+    char format[16];  /* of the input */
     char fingerprint[33];
     int64_t labels, features;
     bool dense, text_model, label_features, label_names;

@@ -9,9 +9,9 @@
 #include <stdio.h>
 #include <string.h>
 
-#define NPY_HEADER_MAX 10000
+#define NPY_HEADER_MAX     10000
 #define NPY_WRITTEN_HEADER 128 /* bytes of magic and header in the files we write; a multiple of 64 */
-#define NPY_BUFFER ((size_t)1 << 16)
+#define NPY_BUFFER         ((size_t)1 << 16)
 
 typedef struct npy_kind {
     const char *descr;
@@ -40,10 +40,10 @@ static hr_status fail_at(const npy_header *h, const char *expected)
 {
     size_t byte = h->offset + (size_t)(h->at - h->begin);
     if (h->at >= h->end)
-        return hr_fail(h->ctx, HR_ERR_DATA, "%s: the .npy header ends at byte %zu, expected %s", h->path, byte,
-                       expected);
-    return hr_fail(h->ctx, HR_ERR_DATA, "%s: byte %zu of the .npy header is 0x%02x, expected %s", h->path, byte,
-                   (unsigned)(unsigned char)*h->at, expected);
+        return hr_fail(h->ctx, HR_ERR_DATA, "%s: the .npy header ends at byte %zu, expected %s", h->path,
+                       byte, expected);
+    return hr_fail(h->ctx, HR_ERR_DATA, "%s: byte %zu of the .npy header is 0x%02x, expected %s", h->path,
+                   byte, (unsigned)(unsigned char)*h->at, expected);
 }
 
 static void skip_blanks(npy_header *h)
@@ -177,10 +177,12 @@ static hr_status read_preamble(npy_header *h, const hr_map *map)
     static const uint8_t magic[6] = {0x93, 'N', 'U', 'M', 'P', 'Y'};
     const uint8_t *p = map->data;
     if (map->size < 10 || memcmp(p, magic, sizeof magic) != 0)
-        return hr_fail(h->ctx, HR_ERR_DATA, "%s: not a .npy file (%zu bytes, expected to begin with \\x93NUMPY)",
-                       h->path, map->size);
+        return hr_fail(h->ctx, HR_ERR_DATA,
+                       "%s: not a .npy file (%zu bytes, expected to begin with \\x93NUMPY)", h->path,
+                       map->size);
     if ((p[6] != 1 && p[6] != 2) || p[7] != 0)
-        return hr_fail(h->ctx, HR_ERR_DATA, "%s: .npy version %d.%d, expected 1.0 or 2.0", h->path, p[6], p[7]);
+        return hr_fail(h->ctx, HR_ERR_DATA, "%s: .npy version %d.%d, expected 1.0 or 2.0", h->path, p[6],
+                       p[7]);
     h->offset = p[6] == 1 ? 10 : 12;
     if (map->size < h->offset)
         return hr_fail(h->ctx, HR_ERR_DATA, "%s: the file ends inside the .npy header", h->path);
@@ -188,8 +190,9 @@ static hr_status read_preamble(npy_header *h, const hr_map *map)
     if (p[6] == 2)
         length |= (size_t)p[10] << 16 | (size_t)p[11] << 24;
     if (length > NPY_HEADER_MAX || length > map->size - h->offset)
-        return hr_fail(h->ctx, HR_ERR_DATA, "%s: a .npy header of %zu bytes in a file of %zu, expected at most %d",
-                       h->path, length, map->size, NPY_HEADER_MAX);
+        return hr_fail(h->ctx, HR_ERR_DATA,
+                       "%s: a .npy header of %zu bytes in a file of %zu, expected at most %d", h->path,
+                       length, map->size, NPY_HEADER_MAX);
     h->begin = h->at = (const char *)p + h->offset;
     h->end = h->begin + length;
     return HR_OK;
@@ -215,8 +218,8 @@ static hr_status check_header(const npy_header *h, const hr_map *map, hr_npy_typ
                        "is the copy complete?",
                        h->path, (long long)h->shape[0], (long long)cols, h->descr, bytes, map->size - start);
     if (start % npy_kinds[type].bytes != 0)
-        return hr_fail(h->ctx, HR_ERR_DATA, "%s: data begin at byte %zu, expected a multiple of %zu", h->path, start,
-                       npy_kinds[type].bytes);
+        return hr_fail(h->ctx, HR_ERR_DATA, "%s: data begin at byte %zu, expected a multiple of %zu", h->path,
+                       start, npy_kinds[type].bytes);
     return HR_OK;
 }
 
@@ -267,9 +270,11 @@ static void make_header(const hr_npy_writer *writer, int64_t rows, char header[N
     header[NPY_WRITTEN_HEADER - 1] = '\n';
 }
 
-hr_status hr_npy_begin(hr_ctx *ctx, const char *path, hr_npy_type type, int dims, int64_t cols, hr_npy_writer *out)
+hr_status hr_npy_begin(hr_ctx *ctx, const char *path, hr_npy_type type, int dims, int64_t cols,
+                       hr_npy_writer *out)
 {
-    *out = (hr_npy_writer){.file = {.ctx = ctx, .fd = -1}, .type = type, .dims = dims, .cols = dims == 2 ? cols : 1};
+    *out = (hr_npy_writer){
+        .file = {.ctx = ctx, .fd = -1}, .type = type, .dims = dims, .cols = dims == 2 ? cols : 1};
     out->buffer = hr_alloc(ctx, HR_MEM_DATASET, NPY_BUFFER);
     if (!out->buffer)
         return HR_ERR_NOMEM;
@@ -311,8 +316,8 @@ static hr_status finish(hr_npy_writer *writer)
 {
     hr_file *file = &writer->file;
     if (writer->cols > 0 && writer->written % writer->cols != 0)
-        return hr_fail(file->ctx, HR_ERR_BUG, "%s: %lld elements written, expected whole rows of %lld", file->path,
-                       (long long)writer->written, (long long)writer->cols);
+        return hr_fail(file->ctx, HR_ERR_BUG, "%s: %lld elements written, expected whole rows of %lld",
+                       file->path, (long long)writer->written, (long long)writer->cols);
     char header[NPY_WRITTEN_HEADER];
     make_header(writer, writer->cols > 0 ? writer->written / writer->cols : 0, header);
     HR_TRY(flush(writer));

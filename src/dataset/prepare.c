@@ -4,8 +4,9 @@
  *   2. each split: labels as they are, features of its texts; then the label texts
  *   3. filter pairs, fingerprint, manifest
  *
- * Everything is written to OUTPUT.headroom-new, which takes the place of OUTPUT when it is complete: until then
- * the data set that was there stays as it is. Texts are turned into features in blocks, a block in parallel. */
+ * Everything is written to OUTPUT.headroom-new, which takes the place of OUTPUT when it is complete: until
+ * then the data set that was there stays as it is. Texts are turned into features in blocks, a block in
+ * parallel. */
 #include "dataset/arrays.h"
 #include "dataset/manifest.h"
 #include "dataset/source.h"
@@ -19,7 +20,8 @@
 typedef struct prepare {
     hr_ctx *ctx;
     const hr_prepare_options *options;
-    char output[HR_PATH_MAX], folder[HR_PATH_MAX], old[HR_PATH_MAX]; /* OUTPUT; the new and the old one aside */
+    char output[HR_PATH_MAX], folder[HR_PATH_MAX],
+        old[HR_PATH_MAX]; /* OUTPUT; the new and the old one aside */
     hr_source *source;
     hr_text_model *model; /* NULL unless rows are texts */
     hr_text_block *block;
@@ -75,11 +77,13 @@ static hr_status check_options(prepare *p)
     const hr_prepare_options *o = p->options;
     if (!o->input || !o->input[0] || !o->output || !o->output[0])
         return hr_fail(p->ctx, HR_ERR_USAGE, "prepare needs an input and an output");
-    if (!(isfinite(o->propensity_a) && o->propensity_a >= 0 && isfinite(o->propensity_b) && o->propensity_b >= 0))
+    if (!(isfinite(o->propensity_a) && o->propensity_a >= 0 && isfinite(o->propensity_b) &&
+          o->propensity_b >= 0))
         return hr_fail(p->ctx, HR_ERR_USAGE, "propensity constants are %g and %g, expected 0 or more",
                        o->propensity_a, o->propensity_b);
     if (o->name && (!o->name[0] || strlen(o->name) >= sizeof p->manifest.name))
-        return hr_fail(p->ctx, HR_ERR_USAGE, "the name must have 1 to %zu bytes", sizeof p->manifest.name - 1);
+        return hr_fail(p->ctx, HR_ERR_USAGE, "the name must have 1 to %zu bytes",
+                       sizeof p->manifest.name - 1);
     hr_text_options text = text_options(o);
     return hr_text_options_check(p->ctx, &text);
 }
@@ -94,7 +98,8 @@ static hr_status make_folder(prepare *p)
     HR_TRY(hr_path_format(p->ctx, p->old, "%s.headroom-old", p->output));
     if (hr_path_exists(p->output) && !hr_manifest_exists(p->ctx, p->output))
         return hr_fail(p->ctx, HR_ERR_CANTCREATE,
-                       "%s: exists and is not a prepared data set; choose another output or remove it", p->output);
+                       "%s: exists and is not a prepared data set; choose another output or remove it",
+                       p->output);
     HR_TRY(hr_dir_remove(p->ctx, p->folder));
     return hr_dir_make(p->ctx, p->folder);
 }
@@ -262,17 +267,19 @@ static hr_status write_part(prepare *p, int part)
     p->manifest.present[part] = true;
     p->manifest.rows[part] = w.rows;
     p->manifest.label_pairs[part] = w.labels.nnz;
-    p->manifest.feature_pairs[part] = p->source->kind == HR_SOURCE_DENSE ? w.rows * p->source->features
-                                                                         : w.features.nnz;
+    p->manifest.feature_pairs[part] =
+        p->source->kind == HR_SOURCE_DENSE ? w.rows * p->source->features : w.features.nnz;
     if (part == HR_SPLIT_TRAIN && (w.rows == 0 || w.labels.nnz == 0))
-        return hr_fail(p->ctx, HR_ERR_DATA, "%s: %lld training rows with %lld labels; there is nothing to learn from",
+        return hr_fail(p->ctx, HR_ERR_DATA,
+                       "%s: %lld training rows with %lld labels; there is nothing to learn from",
                        p->options->input, (long long)w.rows, (long long)w.labels.nnz);
     return HR_OK;
 }
 
 /* ---- filter pairs ---- */
 
-static hr_status add_pairs(hr_csr_writer *writer, int64_t rows, const uint64_t *pairs, uint32_t *labels, int64_t count)
+static hr_status add_pairs(hr_csr_writer *writer, int64_t rows, const uint64_t *pairs, uint32_t *labels,
+                           int64_t count)
 {
     for (int64_t i = 0; i < count; i++)
         labels[i] = (uint32_t)pairs[i];
@@ -316,17 +323,21 @@ static hr_status write_filter(prepare *p, int split)
 
 static hr_status take_fingerprint(prepare *p)
 {
-    static const char *const arrays[] = {
-        "train.labels.indptr.npy",    "train.labels.indices.npy",  "train.features.indptr.npy",
-        "train.features.indices.npy", "train.features.values.npy", "train.dense.npy",
-        "train.filter.indptr.npy",    "train.filter.indices.npy",  "dev.labels.indptr.npy",
-        "dev.labels.indices.npy",     "dev.features.indptr.npy",   "dev.features.indices.npy",
-        "dev.features.values.npy",    "dev.dense.npy",             "dev.filter.indptr.npy",
-        "dev.filter.indices.npy",     "test.labels.indptr.npy",    "test.labels.indices.npy",
-        "test.features.indptr.npy",   "test.features.indices.npy", "test.features.values.npy",
-        "test.dense.npy",             "test.filter.indptr.npy",    "test.filter.indices.npy",
-        "label.features.indptr.npy",  "label.features.indices.npy", "label.features.values.npy",
-        "label.names.bytes.npy",      "label.names.offsets.npy",   NULL};
+    static const char *const arrays[] = {"train.labels.indptr.npy",   "train.labels.indices.npy",
+                                         "train.features.indptr.npy", "train.features.indices.npy",
+                                         "train.features.values.npy", "train.dense.npy",
+                                         "train.filter.indptr.npy",   "train.filter.indices.npy",
+                                         "dev.labels.indptr.npy",     "dev.labels.indices.npy",
+                                         "dev.features.indptr.npy",   "dev.features.indices.npy",
+                                         "dev.features.values.npy",   "dev.dense.npy",
+                                         "dev.filter.indptr.npy",     "dev.filter.indices.npy",
+                                         "test.labels.indptr.npy",    "test.labels.indices.npy",
+                                         "test.features.indptr.npy",  "test.features.indices.npy",
+                                         "test.features.values.npy",  "test.dense.npy",
+                                         "test.filter.indptr.npy",    "test.filter.indices.npy",
+                                         "label.features.indptr.npy", "label.features.indices.npy",
+                                         "label.features.values.npy", "label.names.bytes.npy",
+                                         "label.names.offsets.npy",   NULL};
     return hr_fingerprint(p->ctx, p->folder, arrays, p->manifest.fingerprint);
 }
 
@@ -362,7 +373,8 @@ static hr_status write_all(prepare *p)
     return replace_output(p);
 }
 
-/* Removes what was written aside. The failure that led here is the one to tell, whatever happens meanwhile. */
+/* Removes what was written aside. The failure that led here is the one to tell, whatever happens meanwhile.
+ */
 static hr_status clean_up(prepare *p, hr_status st)
 {
     char message[1024];

@@ -1,7 +1,8 @@
 /* Label-features sets of the Extreme Classification Repository: JSON, one object a line.
  *
- *     trn.json, tst.json, dev.json   {"uid": .., "title": .., "content": .., "target_ind": [..], "target_rel": [..]}
- *     lbl.json                       {"uid": .., "title": .., "content": ..}, line i is label i
+ *     trn.json, tst.json, dev.json   {"uid": .., "title": .., "content": .., "target_ind": [..],
+ * "target_rel": [..]} lbl.json                       {"uid": .., "title": .., "content": ..}, line i is label
+ * i
  *
  * The text of a row is "title TAB content"; a row without content is its title alone. Without lbl.json the
  * labels are those of the training rows. */
@@ -74,8 +75,9 @@ static hr_status read_targets(hr_source *source, const hr_input *in, const cJSON
         double id = cJSON_IsNumber(target) ? target->valuedouble : -1;
         double most = limit ? (double)limit : (double)UINT32_MAX;
         if (!(id >= 0 && id < most) || id != (double)(int64_t)id)
-            return hr_input_fail(in, in->line, "label id %g in \"target_ind\", expected a whole number from 0 to %.0f",
-                                 id, most - 1);
+            return hr_input_fail(in, in->line,
+                                 "label id %g in \"target_ind\", expected a whole number from 0 to %.0f", id,
+                                 most - 1);
         *largest = (int64_t)id > *largest ? (int64_t)id : *largest;
         HR_TRY(hr_source_add_label(source, (int64_t)id));
     }
@@ -119,7 +121,8 @@ static hr_status count_labels(hr_source *source)
 static hr_status lf_open(hr_source *source, const hr_prepare_options *options)
 {
     if (!hr_path_is_dir(options->input))
-        return hr_fail(source->ctx, HR_ERR_NOINPUT, "%s: not a folder, expected one with trn.json", options->input);
+        return hr_fail(source->ctx, HR_ERR_NOINPUT, "%s: not a folder, expected one with trn.json",
+                       options->input);
     source->kind = HR_SOURCE_TEXT;
     for (int part = 0; part < HR_PARTS; part++) {
         HR_TRY(hr_input_find(source->ctx, options->input, names[part], source->x_path[part]));

@@ -15,7 +15,8 @@
 static const char *const prefixes[HR_SPLITS] = {
     [HR_SPLIT_TRAIN] = "trn", [HR_SPLIT_DEV] = "dev", [HR_SPLIT_TEST] = "tst"};
 
-static hr_status find(hr_ctx *ctx, const char *folder, const char *prefix, const char *rest, char path[HR_PATH_MAX])
+static hr_status find(hr_ctx *ctx, const char *folder, const char *prefix, const char *rest,
+                      char path[HR_PATH_MAX])
 {
     char name[64];
     size_t n = strlen(prefix);
@@ -65,8 +66,10 @@ static hr_status open_split(hr_source *source, const char *input, hr_split split
     HR_TRY(find_x(source->ctx, input, prefixes[split], &kind, source->x_path[split]));
     bool x = source->x_path[split][0] != 0, y = source->y_path[split][0] != 0;
     if (x != y && (split == HR_SPLIT_TRAIN || y))
-        return hr_fail(source->ctx, HR_ERR_NOINPUT, "%s: %s_X_Y.txt and one of %s_X.txt, %s_X_Xf.txt, %s_X.npy belong together, "
-                       "found only %s", input, prefixes[split], prefixes[split], prefixes[split], prefixes[split],
+        return hr_fail(source->ctx, HR_ERR_NOINPUT,
+                       "%s: %s_X_Y.txt and one of %s_X.txt, %s_X_Xf.txt, %s_X.npy belong together, "
+                       "found only %s",
+                       input, prefixes[split], prefixes[split], prefixes[split], prefixes[split],
                        x ? source->x_path[split] : source->y_path[split]);
     source->present[split] = x && y;
     if (!source->present[split])
@@ -103,7 +106,8 @@ static hr_status read_sizes(hr_source *source)
 static hr_status rawtext_open(hr_source *source, const hr_prepare_options *options)
 {
     if (!hr_path_is_dir(options->input))
-        return hr_fail(source->ctx, HR_ERR_NOINPUT, "%s: not a folder, expected one with trn_X_Y.txt", options->input);
+        return hr_fail(source->ctx, HR_ERR_NOINPUT, "%s: not a folder, expected one with trn_X_Y.txt",
+                       options->input);
     for (int split = 0; split < HR_SPLITS; split++)
         HR_TRY(open_split(source, options->input, (hr_split)split));
     if (!source->present[HR_SPLIT_TRAIN])
@@ -118,8 +122,9 @@ static hr_status rawtext_open(hr_source *source, const hr_prepare_options *optio
     int64_t lines = 0;
     HR_TRY(hr_source_count_lines(source->ctx, names, &lines));
     if (lines != source->labels)
-        return hr_fail(source->ctx, HR_ERR_DATA, "%s: %lld lines, expected %lld: the labels in the first line of %s",
-                       names, (long long)lines, (long long)source->labels, source->y_path[HR_SPLIT_TRAIN]);
+        return hr_fail(source->ctx, HR_ERR_DATA,
+                       "%s: %lld lines, expected %lld: the labels in the first line of %s", names,
+                       (long long)lines, (long long)source->labels, source->y_path[HR_SPLIT_TRAIN]);
     return HR_OK;
 }
 
@@ -136,8 +141,8 @@ static hr_status begin_x(hr_source *source, const char *path)
         memcpy(shape, source->dense.shape, sizeof shape);
     }
     if (shape[0] != source->rows || shape[1] != source->features)
-        return hr_fail(source->ctx, HR_ERR_DATA, "%s: %lld rows of %lld, expected %lld rows (%s) of %lld", path,
-                       (long long)shape[0], (long long)shape[1], (long long)source->rows,
+        return hr_fail(source->ctx, HR_ERR_DATA, "%s: %lld rows of %lld, expected %lld rows (%s) of %lld",
+                       path, (long long)shape[0], (long long)shape[1], (long long)source->rows,
                        source->y_path[source->part], (long long)source->features);
     return HR_OK;
 }
@@ -152,8 +157,9 @@ static hr_status rawtext_begin(hr_source *source, int part)
     HR_TRY(hr_source_header(source->ctx, source->y_path[part], &source->y, 2, numbers));
     source->rows = numbers[0];
     if (numbers[1] != source->labels)
-        return hr_input_fail(&source->y, NULL, "the header says %lld labels, %s says %lld", (long long)numbers[1],
-                             source->y_path[HR_SPLIT_TRAIN], (long long)source->labels);
+        return hr_input_fail(&source->y, NULL, "the header says %lld labels, %s says %lld",
+                             (long long)numbers[1], source->y_path[HR_SPLIT_TRAIN],
+                             (long long)source->labels);
     return begin_x(source, source->x_path[part]);
 }
 
@@ -167,8 +173,8 @@ static hr_status read_labels(hr_source *source, hr_input *in)
             const char *start = ++in->at;
             HR_TRY(hr_input_number(in, "label value", &value));
             if (value < 0)
-                return hr_input_fail(in, start, "the value of label %lld is %g, expected 0 or more", (long long)label,
-                                     (double)value);
+                return hr_input_fail(in, start, "the value of label %lld is %g, expected 0 or more",
+                                     (long long)label, (double)value);
         }
         if (!hr_input_done(in) && *in->at != ' ' && *in->at != '\t')
             return hr_input_expect(in, ' ', "after a label");
@@ -234,4 +240,5 @@ static hr_status rawtext_next(hr_source *source, hr_row *row, bool *got)
     return HR_OK;
 }
 
-const hr_source_format hr_format_rawtext = {"rawtext", rawtext_probe, rawtext_open, rawtext_begin, rawtext_next};
+const hr_source_format hr_format_rawtext = {"rawtext", rawtext_probe, rawtext_open, rawtext_begin,
+                                            rawtext_next};

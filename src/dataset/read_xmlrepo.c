@@ -56,7 +56,8 @@ static hr_status xmlrepo_open(hr_source *source, const hr_prepare_options *optio
     int64_t lines = 0;
     HR_TRY(hr_source_count_lines(source->ctx, source->x_path[HR_PART_LABELS], &lines));
     if (lines != source->labels)
-        return hr_fail(source->ctx, HR_ERR_DATA, "%s: %lld lines, expected %lld: the labels in the first line of %s",
+        return hr_fail(source->ctx, HR_ERR_DATA,
+                       "%s: %lld lines, expected %lld: the labels in the first line of %s",
                        source->x_path[HR_PART_LABELS], (long long)lines, (long long)source->labels,
                        source->x_path[HR_SPLIT_TRAIN]);
     return HR_OK;
@@ -72,10 +73,11 @@ static hr_status xmlrepo_begin(hr_source *source, int part)
     HR_TRY(hr_source_header(source->ctx, source->x_path[part], &source->x, 3, numbers));
     source->rows = numbers[0];
     if (numbers[1] > source->features || numbers[2] > source->labels)
-        return hr_input_fail(&source->x, source->x.line,
-                             "the header says %lld features and %lld labels, the training file has %lld and %lld",
-                             (long long)numbers[1], (long long)numbers[2], (long long)source->features,
-                             (long long)source->labels);
+        return hr_input_fail(
+            &source->x, source->x.line,
+            "the header says %lld features and %lld labels, the training file has %lld and %lld",
+            (long long)numbers[1], (long long)numbers[2], (long long)source->features,
+            (long long)source->labels);
     return HR_OK;
 }
 
@@ -122,4 +124,5 @@ static hr_status xmlrepo_next(hr_source *source, hr_row *row, bool *got)
     return hr_source_take(source, in, row);
 }
 
-const hr_source_format hr_format_xmlrepo = {"xmlrepo", xmlrepo_probe, xmlrepo_open, xmlrepo_begin, xmlrepo_next};
+const hr_source_format hr_format_xmlrepo = {"xmlrepo", xmlrepo_probe, xmlrepo_open, xmlrepo_begin,
+                                            xmlrepo_next};

@@ -25,11 +25,13 @@ static hr_status choose_format(hr_ctx *ctx, const hr_prepare_options *options, c
         }
     }
     if (!automatic)
-        return hr_fail(ctx, HR_ERR_USAGE, "format '%s' is unknown, expected auto, rawtext, lf or xmlrepo", wanted);
-    return hr_fail(ctx, HR_ERR_NOINPUT,
-                   "%s: no data set that we know; expected trn.json (lf), trn_X_Y.txt with trn_X.txt, trn_X_Xf.txt or "
-                   "trn_X.npy (rawtext), or train.txt (xmlrepo), each plain, .gz, .xz or .zst",
-                   options->input);
+        return hr_fail(ctx, HR_ERR_USAGE, "format '%s' is unknown, expected auto, rawtext, lf or xmlrepo",
+                       wanted);
+    return hr_fail(
+        ctx, HR_ERR_NOINPUT,
+        "%s: no data set that we know; expected trn.json (lf), trn_X_Y.txt with trn_X.txt, trn_X_Xf.txt or "
+        "trn_X.npy (rawtext), or train.txt (xmlrepo), each plain, .gz, .xz or .zst",
+        options->input);
 }
 
 /* Filter files carry two names in the wild, and sit in the folder or in its raw_text/. */
@@ -63,8 +65,8 @@ static hr_status open_source(hr_source *source, const hr_prepare_options *option
         return hr_fail(source->ctx, HR_ERR_DATA, "%s: %lld labels, expected 1 to 2^32 - 1", options->input,
                        (long long)source->labels);
     if (source->features > UINT32_MAX)
-        return hr_fail(source->ctx, HR_ERR_DATA, "%s: %lld features, expected at most 2^32 - 1", options->input,
-                       (long long)source->features);
+        return hr_fail(source->ctx, HR_ERR_DATA, "%s: %lld features, expected at most 2^32 - 1",
+                       options->input, (long long)source->features);
     return HR_OK;
 }
 
@@ -227,7 +229,8 @@ hr_status hr_source_take(hr_source *source, const hr_input *in, hr_row *row)
     sort_features(source->feature_ids, source->feature_values, source->num_features);
     for (int64_t i = 1; i < source->num_features; i++)
         if (source->feature_ids[i] == source->feature_ids[i - 1])
-            return hr_input_fail(in, in->line, "feature %u is given twice in this row", source->feature_ids[i]);
+            return hr_input_fail(in, in->line, "feature %u is given twice in this row",
+                                 source->feature_ids[i]);
     row->num_labels = source->num_labels;
     row->labels = source->label_ids;
     row->num_features = source->num_features;
@@ -262,7 +265,8 @@ hr_status hr_source_header(hr_ctx *ctx, const char *path, hr_input *in, int fiel
     bool got = false;
     hr_status st = hr_input_next(in, &got);
     if (st == HR_OK && !got)
-        st = hr_fail(ctx, HR_ERR_DATA, "%s: the file is empty, expected a first line of %d numbers", path, fields);
+        st = hr_fail(ctx, HR_ERR_DATA, "%s: the file is empty, expected a first line of %d numbers", path,
+                     fields);
     for (int i = 0; i < fields && st == HR_OK; i++) {
         hr_input_blanks(in);
         st = hr_input_count(in, what[i], INT64_MAX, &numbers[i]);

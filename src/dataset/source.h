@@ -30,7 +30,7 @@ typedef struct hr_row {
     const uint32_t *labels;   /* ascending, distinct */
     const uint32_t *features; /* ascending, distinct */
     const float *values;
-    const float *dense;       /* (features) */
+    const float *dense; /* (features) */
 } hr_row;
 
 typedef struct hr_source hr_source;
@@ -50,9 +50,9 @@ struct hr_source {
     hr_ctx *ctx;
     const hr_source_format *format;
     hr_source_kind kind;
-    int64_t labels, features;  /* L; F of sparse rows, width of dense rows, 0 for texts */
+    int64_t labels, features; /* L; F of sparse rows, width of dense rows, 0 for texts */
     bool present[HR_PARTS];
-    bool label_texts;          /* the label rows are worth features, not only names */
+    bool label_texts;                   /* the label rows are worth features, not only names */
     char x_path[HR_PARTS][HR_PATH_MAX]; /* texts or features */
     char y_path[HR_PARTS][HR_PATH_MAX]; /* labels, where they are in another file */
     char filter_path[HR_SPLITS][HR_PATH_MAX];
@@ -60,8 +60,8 @@ struct hr_source {
     int part;
     hr_input x, y;
     hr_npy dense;
-    int64_t row, rows;         /* the next row; rows the header promises */
-    char *text;                /* the current row, where it cannot be lent from the input */
+    int64_t row, rows; /* the next row; rows the header promises */
+    char *text;        /* the current row, where it cannot be lent from the input */
     uint32_t *label_ids, *feature_ids;
     float *feature_values;
     int64_t num_labels, num_features;
@@ -75,8 +75,8 @@ hr_status hr_source_begin(hr_source *source, int part);
 hr_status hr_source_next(hr_source *source, hr_row *row, bool *got);
 void hr_source_end(hr_source *source);
 
-/* The filter pairs of a split, as keys row << 32 | label, ascending and distinct; *pairs belongs to the caller
- * (HR_MEM_DATASET). None: *pairs NULL, *count 0. */
+/* The filter pairs of a split, as keys row << 32 | label, ascending and distinct; *pairs belongs to the
+ * caller (HR_MEM_DATASET). None: *pairs NULL, *count 0. */
 hr_status hr_source_filter(hr_source *source, hr_split split, int64_t rows, uint64_t **pairs, int64_t *count);
 
 /* ---- for the formats ---- */

@@ -1,11 +1,11 @@
-/* A block is cut into slices of SLICE_TEXTS texts. A worker computes a slice's rows into the slice's own arrays,
- * with the scratch of that worker; which worker it was leaves no trace in the result. */
+/* A block is cut into slices of SLICE_TEXTS texts. A worker computes a slice's rows into the slice's own
+ * arrays, with the scratch of that worker; which worker it was leaves no trace in the result. */
 #include "dataset/text_block.h"
 
 #include <string.h>
 
 #define SLICE_TEXTS 32
-#define SLICES 64
+#define SLICES      64
 #define BLOCK_BYTES ((size_t)1 << 20)
 
 typedef struct slice {
@@ -21,10 +21,10 @@ struct hr_text_block {
     const hr_text_model *model;
     hr_text_work **work; /* (workers) */
     int workers;
-    slice *slices;       /* (SLICES) */
+    slice *slices; /* (SLICES) */
     char *bytes;
     size_t used, capacity;
-    size_t *ends;        /* (SLICES * SLICE_TEXTS) */
+    size_t *ends; /* (SLICES * SLICE_TEXTS) */
     int64_t texts;
 };
 
@@ -105,7 +105,8 @@ static hr_status keep_row(hr_ctx *ctx, slice *s, const uint32_t *ids, const floa
         size_t capacity = 2 * (s->used + n);
         uint32_t *wide_ids = hr_realloc(ctx, HR_MEM_DATASET, s->ids, hr_mul(capacity, sizeof *wide_ids));
         s->ids = wide_ids ? wide_ids : s->ids;
-        float *wide_values = hr_realloc(ctx, HR_MEM_DATASET, s->values, hr_mul(capacity, sizeof *wide_values));
+        float *wide_values =
+            hr_realloc(ctx, HR_MEM_DATASET, s->values, hr_mul(capacity, sizeof *wide_values));
         s->values = wide_values ? wide_values : s->values;
         if (!wide_ids || !wide_values)
             return HR_ERR_NOMEM;
@@ -125,13 +126,14 @@ static void do_slice(void *arg, int64_t task, int worker)
     slice *s = &b->slices[task];
     s->used = 0;
     s->status = HR_OK;
-    for (int64_t i = task * SLICE_TEXTS; i < (task + 1) * SLICE_TEXTS && i < b->texts && s->status == HR_OK; i++) {
+    for (int64_t i = task * SLICE_TEXTS; i < (task + 1) * SLICE_TEXTS && i < b->texts && s->status == HR_OK;
+         i++) {
         size_t begin = i ? b->ends[i - 1] : 0;
         const uint32_t *ids;
         const float *values;
         int64_t *count = &s->counts[i % SLICE_TEXTS];
-        s->status = hr_text_features(b->model, b->work[worker], b->bytes + begin, b->ends[i] - begin, &ids, &values,
-                                     count);
+        s->status = hr_text_features(b->model, b->work[worker], b->bytes + begin, b->ends[i] - begin, &ids,
+                                     &values, count);
         if (s->status == HR_OK)
             s->status = keep_row(b->ctx, s, ids, values, *count);
     }

@@ -10,7 +10,7 @@
 #include <zlib.h>
 #include <zstd.h>
 
-#define UNPACK_CHUNK ((size_t)1 << 17)
+#define UNPACK_CHUNK       ((size_t)1 << 17)
 #define UNPACK_LZMA_MEMORY ((uint64_t)1 << 30) /* an .xz file that needs more is refused */
 
 typedef struct unpack_codec {
@@ -56,7 +56,8 @@ static void codec_free(void *opaque, void *block)
 static hr_status gzip_begin(hr_unpack *u)
 {
     if (u->zlib_ready)
-        return inflateReset(&u->zlib) == Z_OK ? HR_OK : hr_fail(u->ctx, HR_ERR_BUG, "zlib: inflateReset failed");
+        return inflateReset(&u->zlib) == Z_OK ? HR_OK
+                                              : hr_fail(u->ctx, HR_ERR_BUG, "zlib: inflateReset failed");
     u->zlib = (z_stream){.zalloc = zlib_alloc, .zfree = codec_free, .opaque = u->ctx};
     if (inflateInit2(&u->zlib, 15 + 16) != Z_OK)
         return hr_fail(u->ctx, HR_ERR_NOMEM, "%s: no memory to unpack gzip data", u->file.path);
@@ -180,7 +181,8 @@ static hr_status fill(hr_unpack *u)
 
 static bool magic_matches(const hr_unpack *u, const unpack_codec *codec)
 {
-    return u->have - u->at >= codec->magic_bytes && memcmp(u->in + u->at, codec->magic, codec->magic_bytes) == 0;
+    return u->have - u->at >= codec->magic_bytes &&
+           memcmp(u->in + u->at, codec->magic, codec->magic_bytes) == 0;
 }
 
 hr_status hr_unpack_open(hr_ctx *ctx, const char *path, hr_unpack **out)

@@ -96,17 +96,17 @@ static inline float hr_round_sr(float v, uint32_t r, hr_grid g)
     return hr_saturate(hr_bits_f32(u) - k, g.max);
 }
 
-/* Round to nearest, ties to even. */
+/* Round to nearest, ties to even. Below 2^emin one addition of 1.5 * 2^(23 + emin - man) does it: the sum's last place
+ * is the subnormal grid, and the hardware rounds to nearest. (Aligning first, as hr_round_sr does, would round twice.) */
 static inline float hr_round_nearest(float v, hr_grid g)
 {
     const int n = 23 - g.man;
     const uint32_t smallest = (uint32_t)(127 + g.emin) << 23, bits = hr_f32_bits(v);
-    const uint32_t sign = bits & 0x80000000u, subnormal = (bits & 0x7fffffffu) < smallest;
-    const float k = g.man == 7 && g.emin == -126 ? 0.0f : hr_bits_f32(hr_pick(subnormal, smallest | sign, 0));
-    uint32_t u = hr_f32_bits(v + k);
-    u += ((1u << (n - 1)) - 1) + (u >> n & 1);
+    const uint32_t subnormal = g.emin > -126 && (bits & 0x7fffffffu) < smallest;
+    const float magic = 1.5f * hr_bits_f32((uint32_t)(127 + 23 + g.emin - g.man) << 23), low = (v + magic) - magic;
+    uint32_t u = bits + ((1u << (n - 1)) - 1) + (bits >> n & 1);
     u &= ~((1u << n) - 1);
-    return hr_saturate(hr_bits_f32(u) - k, g.max);
+    return hr_saturate(hr_bits_f32(hr_pick(subnormal, hr_f32_bits(low), u)), g.max);
 }
 
 /* Rounding as ELMO's code does it: dither on the fp32 mantissa, clear, then to nearest. Right for normal numbers;

@@ -12,8 +12,8 @@
 
 #include <string.h>
 
-#define SHARDS 64
-#define SLICES 16
+#define SHARDS      64
+#define SLICES      16
 #define BLOCK_BYTES ((size_t)256 << 10)
 #define BLOCK_TEXTS 2048
 
@@ -244,7 +244,8 @@ static hr_status make_room(hr_text_learner *l, hr_term_shard *shard)
         return prune(l->ctx, shard);
     size_t capacity = shard->capacity ? 2 * shard->capacity : 256;
     capacity = capacity < l->shard_limit ? capacity : l->shard_limit;
-    hr_term_entry *wider = hr_realloc(l->ctx, HR_MEM_DATASET, shard->entries, hr_mul(capacity, sizeof *wider));
+    hr_term_entry *wider =
+        hr_realloc(l->ctx, HR_MEM_DATASET, shard->entries, hr_mul(capacity, sizeof *wider));
     if (!wider)
         return HR_ERR_NOMEM;
     shard->entries = wider;
@@ -256,7 +257,8 @@ static hr_status add_entry(hr_text_learner *l, hr_term_shard *shard, const item 
 {
     HR_TRY(make_room(l, shard));
     if (shard->bytes_used + it->length > UINT32_MAX)
-        return hr_fail(l->ctx, HR_ERR_USAGE, "a vocabulary of %lld terms is too large to learn; use hash_bins",
+        return hr_fail(l->ctx, HR_ERR_USAGE,
+                       "a vocabulary of %lld terms is too large to learn; use hash_bins",
                        (long long)l->options.vocabulary);
     if (it->length > shard->bytes_capacity - shard->bytes_used) {
         char *wider = grown(l->ctx, shard->bytes, &shard->bytes_capacity, 4096, 1);
@@ -337,7 +339,8 @@ hr_status hr_text_learner_add(hr_text_learner *l, const char *text, size_t lengt
         return hr_fail(l->ctx, HR_ERR_DATA, "more than 2^32 texts to learn from");
     if (length > l->block_capacity - l->block_used) {
         size_t needed = hr_add(l->block_used, length);
-        char *wider = grown(l->ctx, l->block, &l->block_capacity, needed > BLOCK_BYTES ? needed : BLOCK_BYTES, 1);
+        char *wider =
+            grown(l->ctx, l->block, &l->block_capacity, needed > BLOCK_BYTES ? needed : BLOCK_BYTES, 1);
         if (!wider)
             return HR_ERR_NOMEM;
         l->block = wider;

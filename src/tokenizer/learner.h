@@ -4,13 +4,14 @@
 
 #include "tokenizer/terms.h"
 
-/* Terms that a learner keeps count of at least, unless four times the vocabulary is more; about 45 bytes each. */
+/* Terms that a learner keeps count of at least, unless four times the vocabulary is more; about 45 bytes
+ * each. */
 #define HR_LEARNER_TERMS ((size_t)4 << 20)
 
 typedef struct hr_term_entry {
     uint64_t hash;
-    uint32_t df;   /* texts that had it */
-    uint32_t text; /* 1 + the last of them */
+    uint32_t df;    /* texts that had it */
+    uint32_t text;  /* 1 + the last of them */
     uint32_t where; /* its bytes, in the shard */
     uint16_t length;
     uint8_t kind;

@@ -20,9 +20,10 @@ hr_status hr_text_options_check(hr_ctx *ctx, const hr_text_options *o)
     bool none = o->char_ngram_min == 0 && o->char_ngram_max == 0;
     bool fine = o->char_ngram_min >= 2 && o->char_ngram_max >= o->char_ngram_min && o->char_ngram_max <= 10;
     if (!none && !fine)
-        return hr_fail(ctx, HR_ERR_USAGE,
-                       "character n-grams of %d to %d, expected 2 <= shortest <= longest <= 10, or 0 and 0 for none",
-                       o->char_ngram_min, o->char_ngram_max);
+        return hr_fail(
+            ctx, HR_ERR_USAGE,
+            "character n-grams of %d to %d, expected 2 <= shortest <= longest <= 10, or 0 and 0 for none",
+            o->char_ngram_min, o->char_ngram_max);
     return HR_OK;
 }
 
@@ -31,7 +32,8 @@ hr_status hr_words_init(hr_ctx *ctx, int max_words, hr_words *out)
     *out = (hr_words){.max = max_words};
     size_t n = (size_t)max_words;
     out->start = HR_ARRAY(ctx, HR_MEM_DATASET, uint32_t, n + 1);
-    out->bytes = out->start ? hr_alloc(ctx, HR_MEM_DATASET, hr_add(hr_mul(n, 4 * HR_WORD_POINTS + 1), 2)) : NULL;
+    out->bytes =
+        out->start ? hr_alloc(ctx, HR_MEM_DATASET, hr_add(hr_mul(n, 4 * HR_WORD_POINTS + 1), 2)) : NULL;
     if (out->bytes)
         return HR_OK;
     hr_words_deinit(ctx, out);

@@ -1,8 +1,8 @@
 /* A text as words, and the terms made of them.
  *
- * Words are runs of letters, marks and digits in lower case (Unicode simple mapping). Han, Hiragana and Katakana
- * characters are words by themselves. Everything else, invalid bytes included, separates. The words are written
- * one after the other with one blank around each, so that every term is a slice of that buffer:
+ * Words are runs of letters, marks and digits in lower case (Unicode simple mapping). Han, Hiragana and
+ * Katakana characters are words by themselves. Everything else, invalid bytes included, separates. The words
+ * are written one after the other with one blank around each, so that every term is a slice of that buffer:
  *
  *     words        " open source licence "
  *     word          ^^^^                       kind 'w'
@@ -10,8 +10,8 @@
  *     n-gram       ^^^^                        kind 'c': " ope", marked at the word's begin by the blank
  *
  * Words and pairs before the first TAB are terms of kind 't' too. Pairs do not cross that TAB, and an n-gram
- * that is the whole marked word is left out, since the word says the same. A term is known by the XXH64 of its
- * bytes with its kind as seed. */
+ * that is the whole marked word is left out, since the word says the same. A term is known by the XXH64 of
+ * its bytes with its kind as seed. */
 #ifndef HR_TOKENIZER_TERMS_H
 #define HR_TOKENIZER_TERMS_H
 
@@ -39,11 +39,12 @@ void hr_words_split(hr_words *words, const char *text, size_t length);
 
 uint64_t hr_term_hash(unsigned kind, const char *bytes, size_t length);
 
-/* Calls emit(arg, kind, where, length) for each term of the text, slices of words->bytes; equal terms come again. */
+/* Calls emit(arg, kind, where, length) for each term of the text, slices of words->bytes; equal terms come
+ * again. */
 typedef void hr_term_fn(void *arg, unsigned kind, uint32_t where, uint32_t length);
 
-static inline __attribute__((always_inline)) void hr_chars_each(const hr_words *words, int i, int min, int max,
-                                                                hr_term_fn *emit, void *arg)
+static inline __attribute__((always_inline)) void hr_chars_each(const hr_words *words, int i, int min,
+                                                                int max, hr_term_fn *emit, void *arg)
 {
     uint32_t point[HR_WORD_POINTS + 3]; /* where each code point of the marked word begins, and its end */
     int points = 0;
@@ -56,8 +57,8 @@ static inline __attribute__((always_inline)) void hr_chars_each(const hr_words *
             emit(arg, HR_TERM_CHARS, point[p], point[p + n] - point[p]);
 }
 
-static inline __attribute__((always_inline)) void hr_terms_each(const hr_words *words, const hr_text_options *options,
-                                                                hr_term_fn *emit, void *arg)
+static inline __attribute__((always_inline)) void
+hr_terms_each(const hr_words *words, const hr_text_options *options, hr_term_fn *emit, void *arg)
 {
     for (int i = 0; i < words->count; i++) {
         bool title = i < words->title;

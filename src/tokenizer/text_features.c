@@ -1,5 +1,6 @@
-/* A text model in use: terms are looked up in a mapped hash table, a batch of them at a time so that the table's
- * cache misses overlap; counts are kept by feature id, and a bitmap of two levels gives them back in order.
+/* A text model in use: terms are looked up in a mapped hash table, a batch of them at a time so that the
+ * table's cache misses overlap; counts are kept by feature id, and a bitmap of two levels gives them back in
+ * order.
  *
  * The weight of a term is (1 + ln tf) * idf; the row is scaled to unit Euclidean length. */
 #include "tokenizer/text_features.h"
@@ -11,8 +12,8 @@
 #include <math.h>
 #include <string.h>
 
-#define BATCH 64      /* terms looked up together */
-#define TF_TABLE 256  /* counts whose 1 + ln tf is kept in a table */
+#define BATCH    64  /* terms looked up together */
+#define TF_TABLE 256 /* counts whose 1 + ln tf is kept in a table */
 
 struct hr_text_model {
     hr_ctx *ctx;
@@ -25,7 +26,7 @@ struct hr_text_model {
 struct hr_text_work {
     const hr_text_model *model;
     hr_words words;
-    uint32_t *tf;             /* (features) zero between texts */
+    uint32_t *tf;              /* (features) zero between texts */
     uint64_t *seen, *seen_top; /* bit i: feature i, word i of `seen` is not zero */
     uint32_t *ids;
     float *values;
@@ -54,8 +55,8 @@ static hr_status read_number(const json_reader *reader, const char *key, int64_t
     const cJSON *item = cJSON_GetObjectItemCaseSensitive(reader->root, key);
     double value = cJSON_IsNumber(item) ? item->valuedouble : -1;
     if (!(value >= 0 && value <= (double)most))
-        return hr_fail(reader->ctx, HR_ERR_DATA, "%s: \"%s\" is missing or not a number from 0 to %lld", reader->path,
-                       key, (long long)most);
+        return hr_fail(reader->ctx, HR_ERR_DATA, "%s: \"%s\" is missing or not a number from 0 to %lld",
+                       reader->path, key, (long long)most);
     *out = (int64_t)value;
     return HR_OK;
 }
@@ -77,8 +78,8 @@ static hr_status read_fields(const json_reader *reader, hr_text_model *model)
                        reader->path);
     HR_TRY(read_number(reader, "version", INT32_MAX, &version));
     if (version != 1)
-        return hr_fail(reader->ctx, HR_ERR_DATA, "%s: text model version %lld, this build reads 1", reader->path,
-                       (long long)version);
+        return hr_fail(reader->ctx, HR_ERR_DATA, "%s: text model version %lld, this build reads 1",
+                       reader->path, (long long)version);
     hr_text_options *o = &model->options;
     HR_TRY(read_number(reader, "features", (int64_t)1 << 28, &model->features));
     HR_TRY(read_number(reader, "vocabulary", (int64_t)1 << 28, &o->vocabulary));
@@ -104,13 +105,15 @@ static hr_status read_options(hr_text_model *model, const char *folder)
     HR_TRY(hr_file_slurp(model->ctx, path, 1 << 20, &text, &length));
     cJSON *root = cJSON_ParseWithLength(text, length);
     json_reader reader = {.ctx = model->ctx, .path = path, .root = root};
-    hr_status st = root ? read_fields(&reader, model) : hr_fail(model->ctx, HR_ERR_DATA, "%s: not valid JSON", path);
+    hr_status st =
+        root ? read_fields(&reader, model) : hr_fail(model->ctx, HR_ERR_DATA, "%s: not valid JSON", path);
     cJSON_Delete(root);
     hr_free(model->ctx, text);
     return st;
 }
 
-static hr_status open_array(hr_text_model *model, const char *folder, const char *name, hr_npy_type type, hr_npy *out)
+static hr_status open_array(hr_text_model *model, const char *folder, const char *name, hr_npy_type type,
+                            hr_npy *out)
 {
     char path[HR_PATH_MAX];
     HR_TRY(hr_path_format(model->ctx, path, "%s/%s", folder, name));
@@ -126,8 +129,8 @@ static hr_status open_arrays(hr_text_model *model, const char *folder)
     bool hashed = model->options.hash_bins > 0;
     int64_t slots = model->slots.shape[0];
     if (hashed ? slots != 0 : (slots < model->features || (slots & (slots - 1)) != 0))
-        return hr_fail(model->ctx, HR_ERR_DATA, "%s/text.slots.npy: %lld slots do not fit %lld features", folder,
-                       (long long)slots, (long long)model->features);
+        return hr_fail(model->ctx, HR_ERR_DATA, "%s/text.slots.npy: %lld slots do not fit %lld features",
+                       folder, (long long)slots, (long long)model->features);
     if (model->idf.shape[0] != model->features)
         return hr_fail(model->ctx, HR_ERR_DATA, "%s/text.idf.npy: %lld elements, expected %lld", folder,
                        (long long)model->idf.shape[0], (long long)model->features);
@@ -137,8 +140,10 @@ static hr_status open_arrays(hr_text_model *model, const char *folder)
     const float *idf = model->idf.data;
     for (int64_t i = 0; i < model->features; i++)
         if (!(idf[i] > 0 && idf[i] < 1000))
-            return hr_fail(model->ctx, HR_ERR_DATA, "%s/text.idf.npy: element %lld is %g, expected a small positive "
-                           "number", folder, (long long)i, (double)idf[i]);
+            return hr_fail(model->ctx, HR_ERR_DATA,
+                           "%s/text.idf.npy: element %lld is %g, expected a small positive "
+                           "number",
+                           folder, (long long)i, (double)idf[i]);
     return HR_OK;
 }
 
@@ -218,7 +223,8 @@ hr_status hr_text_work_create(const hr_text_model *model, hr_text_work **out)
     work->seen_top = HR_ARRAY0(ctx, HR_MEM_DATASET, uint64_t, features / 4096 + 1);
     work->ids = HR_ARRAY(ctx, HR_MEM_DATASET, uint32_t, most);
     work->values = HR_ARRAY(ctx, HR_MEM_DATASET, float, most);
-    hr_status st = work->tf && work->seen && work->seen_top && work->ids && work->values ? HR_OK : HR_ERR_NOMEM;
+    hr_status st =
+        work->tf && work->seen && work->seen_top && work->ids && work->values ? HR_OK : HR_ERR_NOMEM;
     if (st == HR_OK)
         st = hr_words_init(ctx, model->options.max_words, &work->words);
     if (st != HR_OK) {

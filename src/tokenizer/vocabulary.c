@@ -2,9 +2,9 @@
  *
  * The vocabulary is the `vocabulary` terms of highest document frequency that reach min_df; of equal ones the
  * first by bytes. Since there are many more character n-grams than words, and frequent ones at that, the two
- * groups are ranked apart: words and pairs (kinds 'w' and 't') get at least half of the places, n-grams the rest,
- * and a group that is smaller than its share leaves its places to the other. Ids go by falling frequency over both,
- * so that what is used often lies together. */
+ * groups are ranked apart: words and pairs (kinds 'w' and 't') get at least half of the places, n-grams the
+ * rest, and a group that is smaller than its share leaves its places to the other. Ids go by falling
+ * frequency over both, so that what is used often lies together. */
 #include "dataset/npy.h"
 #include "tokenizer/learner.h"
 
@@ -51,7 +51,8 @@ static bool in_group(const hr_term_entry *e, bool chars)
     return (e->kind == HR_TERM_CHARS) == chars;
 }
 
-/* The lowest frequency with which a term of the group can be among its `places` best; *count terms reach it. */
+/* The lowest frequency with which a term of the group can be among its `places` best; *count terms reach it.
+ */
 static uint32_t lowest_df(const hr_vocabulary_source *from, bool chars, int64_t places, int64_t *histogram,
                           int64_t *count)
 {
@@ -78,8 +79,8 @@ static int64_t count_group(const hr_vocabulary_source *from, bool chars)
 }
 
 /* The best `places` terms of a group, sorted, behind those that are in `out` already. */
-static hr_status choose_group(const hr_vocabulary_source *from, bool chars, int64_t places, int64_t *histogram,
-                              vocabulary *out)
+static hr_status choose_group(const hr_vocabulary_source *from, bool chars, int64_t places,
+                              int64_t *histogram, vocabulary *out)
 {
     int64_t reach = 0, n = 0;
     uint32_t lowest = lowest_df(from, chars, places, histogram, &reach);
@@ -105,7 +106,8 @@ static hr_status choose_group(const hr_vocabulary_source *from, bool chars, int6
 
 static hr_status choose(const hr_vocabulary_source *from, vocabulary *out)
 {
-    int64_t places = from->options->vocabulary, words = count_group(from, false), chars = count_group(from, true);
+    int64_t places = from->options->vocabulary, words = count_group(from, false),
+            chars = count_group(from, true);
     int64_t half = places - places / 2, rest = chars < places ? places - chars : 0;
     int64_t word_places = half > rest ? half : rest;
     word_places = word_places < words ? word_places : words;
@@ -125,8 +127,8 @@ static hr_status choose(const hr_vocabulary_source *from, vocabulary *out)
 
 /* ---- writing ---- */
 
-static hr_status write_array(hr_ctx *ctx, const char *folder, const char *name, hr_npy_type type, const void *data,
-                             int64_t count)
+static hr_status write_array(hr_ctx *ctx, const char *folder, const char *name, hr_npy_type type,
+                             const void *data, int64_t count)
 {
     char path[HR_PATH_MAX];
     hr_npy_writer writer;
@@ -205,10 +207,14 @@ static hr_status write_options(const hr_vocabulary_source *from, const char *fol
         const char *key;
         int64_t value;
     } numbers[] = {
-        {"texts", from->texts},          {"features", features},
-        {"vocabulary", o->vocabulary},   {"min_df", o->min_df},
-        {"hash_bins", o->hash_bins},     {"max_words", o->max_words},
-        {"word_ngrams", o->word_ngrams}, {"char_ngram_min", o->char_ngram_min},
+        {"texts", from->texts},
+        {"features", features},
+        {"vocabulary", o->vocabulary},
+        {"min_df", o->min_df},
+        {"hash_bins", o->hash_bins},
+        {"max_words", o->max_words},
+        {"word_ngrams", o->word_ngrams},
+        {"char_ngram_min", o->char_ngram_min},
         {"char_ngram_max", o->char_ngram_max},
     };
     cJSON *root = cJSON_CreateObject();
@@ -241,7 +247,8 @@ hr_status hr_vocabulary_write(const hr_vocabulary_source *from, const char *fold
     vocabulary v = {0};
     hr_status st = from->bin_df ? HR_OK : choose(from, &v);
     if (st == HR_OK && !from->bin_df && v.count == 0)
-        st = hr_fail(from->ctx, HR_ERR_DATA, "no term is in at least %lld of the %lu training texts; lower min_df",
+        st = hr_fail(from->ctx, HR_ERR_DATA,
+                     "no term is in at least %lld of the %lu training texts; lower min_df",
                      (long long)from->options->min_df, (unsigned long)from->texts);
     if (st == HR_OK)
         st = write_terms(from->ctx, folder, &v);

@@ -90,11 +90,11 @@ static inline void assert_message(const fixture *f, const char *fragment)
         fail_msg("message is \"%s\", expected it to say \"%s\"", message, fragment);
 }
 
-#define assert_ok(f, call)                                                                                             \
-    do {                                                                                                               \
-        hr_status assert_ok_status = (call);                                                                           \
-        if (assert_ok_status != HR_OK)                                                                                 \
-            fail_msg("%s: %s", hr_status_name(assert_ok_status), hr_ctx_message((f)->ctx));                            \
+#define assert_ok(f, call)                                                                                   \
+    do {                                                                                                     \
+        hr_status assert_ok_status = (call);                                                                 \
+        if (assert_ok_status != HR_OK)                                                                       \
+            fail_msg("%s: %s", hr_status_name(assert_ok_status), hr_ctx_message((f)->ctx));                  \
     } while (0)
 
 #endif

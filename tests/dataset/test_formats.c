@@ -11,7 +11,8 @@ typedef struct raw_case {
     const char *message; /* NULL: fine */
 } raw_case;
 
-static hr_prepare_options options_for(const fixture *f, char input[2 * HR_PATH_MAX], char output[2 * HR_PATH_MAX])
+static hr_prepare_options options_for(const fixture *f, char input[2 * HR_PATH_MAX],
+                                      char output[2 * HR_PATH_MAX])
 {
     hr_prepare_options options = hr_prepare_options_default();
     options.input = fixture_path(f, "in", input);
@@ -32,35 +33,68 @@ static void put_case(const fixture *f, const raw_case *c)
     }
 }
 
-#define X2 {"trn_X.txt", "a\tb\nc\n"}
-#define Y2 {"trn_X_Y.txt", "2 3\n0:1 2:1\n1\n"}
-#define S2 {"train.txt", "2 4 3\n0,2 1:0.5 0:2\n 3:1\n"}
-#define J1 "{\"uid\":\"u\",\"title\":\"red fox\",\"content\":\"runs\",\"target_ind\":[1,0],\"target_rel\":[1,1]}\n"
-#define L2 {"lbl.json", "{\"title\":\"zero\"}\n{\"title\":\"one\",\"content\":\"x\"}\n"}
+#define X2                                                                                                   \
+    {                                                                                                        \
+        "trn_X.txt", "a\tb\nc\n"                                                                             \
+    }
+#define Y2                                                                                                   \
+    {                                                                                                        \
+        "trn_X_Y.txt", "2 3\n0:1 2:1\n1\n"                                                                   \
+    }
+#define S2                                                                                                   \
+    {                                                                                                        \
+        "train.txt", "2 4 3\n0,2 1:0.5 0:2\n 3:1\n"                                                          \
+    }
+#define J1                                                                                                   \
+    "{\"uid\":\"u\",\"title\":\"red fox\",\"content\":\"runs\",\"target_ind\":[1,0],\"target_rel\":[1,1]}\n"
+#define L2                                                                                                   \
+    {                                                                                                        \
+        "lbl.json", "{\"title\":\"zero\"}\n{\"title\":\"one\",\"content\":\"x\"}\n"                          \
+    }
 
 static const raw_case cases[] = {
     /* rawtext */
     {{X2, Y2}, HR_OK, NULL},
-    {{X2, {"trn_X_Y.txt", "2 3\n0:1 2:x\n1\n"}}, HR_ERR_DATA, "trn_X_Y.txt:2:7: found 'x', expected a label value"},
-    {{X2, {"trn_X_Y.txt", "2 3\n0:1 3:1\n1\n"}}, HR_ERR_DATA, "trn_X_Y.txt:2:5: label id is 3, expected less than 3"},
+    {{X2, {"trn_X_Y.txt", "2 3\n0:1 2:x\n1\n"}},
+     HR_ERR_DATA,
+     "trn_X_Y.txt:2:7: found 'x', expected a label value"},
+    {{X2, {"trn_X_Y.txt", "2 3\n0:1 3:1\n1\n"}},
+     HR_ERR_DATA,
+     "trn_X_Y.txt:2:5: label id is 3, expected less than 3"},
     {{X2, {"trn_X_Y.txt", "2 3\n-1:1\n1\n"}}, HR_ERR_DATA, "trn_X_Y.txt:2:1: found '-'"},
     {{X2, {"trn_X_Y.txt", "2 3\n0:-1\n1\n"}}, HR_ERR_DATA, "trn_X_Y.txt:2:3: the value of label 0 is -1"},
-    {{X2, {"trn_X_Y.txt", "2 3\n0:1,2:1\n1\n"}}, HR_ERR_DATA, "trn_X_Y.txt:2:4: found ',', expected ' ' after a label"},
-    {{X2, {"trn_X_Y.txt", "2 3\n99999999999999999999\n1\n"}}, HR_ERR_DATA, "trn_X_Y.txt:2:1: label id is too large"},
-    {{X2, {"trn_X_Y.txt", "3 3\n0:1 2:1\n1\n"}}, HR_ERR_DATA, "trn_X.txt:2:1: the file ends after 2 rows, expected 3"},
-    {{X2, {"trn_X_Y.txt", "2 3\n0:1 2:1\n"}}, HR_ERR_DATA, "trn_X_Y.txt:2:1: the file ends after 1 rows, expected 2"},
+    {{X2, {"trn_X_Y.txt", "2 3\n0:1,2:1\n1\n"}},
+     HR_ERR_DATA,
+     "trn_X_Y.txt:2:4: found ',', expected ' ' after a label"},
+    {{X2, {"trn_X_Y.txt", "2 3\n99999999999999999999\n1\n"}},
+     HR_ERR_DATA,
+     "trn_X_Y.txt:2:1: label id is too large"},
+    {{X2, {"trn_X_Y.txt", "3 3\n0:1 2:1\n1\n"}},
+     HR_ERR_DATA,
+     "trn_X.txt:2:1: the file ends after 2 rows, expected 3"},
+    {{X2, {"trn_X_Y.txt", "2 3\n0:1 2:1\n"}},
+     HR_ERR_DATA,
+     "trn_X_Y.txt:2:1: the file ends after 1 rows, expected 2"},
     {{X2, {"trn_X_Y.txt", "1 3\n0:1 2:1\n"}}, HR_ERR_DATA, "trn_X.txt:2:1: a line after row 1"},
     {{X2, {"trn_X_Y.txt", "2 3\n0:1\n1\n2\n"}}, HR_ERR_DATA, "trn_X_Y.txt:4:1: a line after row 2"},
-    {{X2, {"trn_X_Y.txt", "2 3 4\n0:1 2:1\n1\n"}}, HR_ERR_DATA, "trn_X_Y.txt:1:5: found '4', expected the end"},
+    {{X2, {"trn_X_Y.txt", "2 3 4\n0:1 2:1\n1\n"}},
+     HR_ERR_DATA,
+     "trn_X_Y.txt:1:5: found '4', expected the end"},
     {{X2, {"trn_X_Y.txt", "2\n0:1 2:1\n1\n"}}, HR_ERR_DATA, "trn_X_Y.txt:1:2: found the end of the line"},
     {{X2, {"trn_X_Y.txt", ""}}, HR_ERR_DATA, "trn_X_Y.txt: the file is empty"},
     {{X2, {"trn_X_Y.txt", "2 0\n\n\n"}}, HR_ERR_DATA, "0 labels, expected 1 to 2^32 - 1"},
     {{X2, {"trn_X_Y.txt", "2 3\n\n\n"}}, HR_ERR_DATA, "2 training rows with 0 labels"},
     {{X2, Y2, {"Y.txt", "p\nq\n"}}, HR_ERR_DATA, "Y.txt: 2 lines, expected 3"},
     {{X2, Y2, {"tst_X_Y.txt", "1 3\n0\n"}}, HR_ERR_NOINPUT, "belong together"},
-    {{X2, Y2, {"tst_X_Y.txt", "1 4\n0\n"}, {"tst_X.txt", "a\n"}}, HR_ERR_DATA, "tst_X_Y.txt:1:1: the header says 4 labels"},
-    {{X2, Y2, {"trn_filter_labels.txt", "0 1\n2 0\n"}}, HR_ERR_DATA, "trn_filter_labels.txt:2:1: row of a filter pair is 2"},
-    {{X2, Y2, {"trn_filter_labels.txt", "0 3\n"}}, HR_ERR_DATA, "trn_filter_labels.txt:1:3: label of a filter pair is 3"},
+    {{X2, Y2, {"tst_X_Y.txt", "1 4\n0\n"}, {"tst_X.txt", "a\n"}},
+     HR_ERR_DATA,
+     "tst_X_Y.txt:1:1: the header says 4 labels"},
+    {{X2, Y2, {"trn_filter_labels.txt", "0 1\n2 0\n"}},
+     HR_ERR_DATA,
+     "trn_filter_labels.txt:2:1: row of a filter pair is 2"},
+    {{X2, Y2, {"trn_filter_labels.txt", "0 3\n"}},
+     HR_ERR_DATA,
+     "trn_filter_labels.txt:1:3: label of a filter pair is 3"},
     {{X2, Y2, {"trn_filter_labels.txt", "0 1 5\n"}}, HR_ERR_DATA, "trn_filter_labels.txt:1:5: found '5'"},
     {{{"trn_X_Xf.txt", "2 5\n0:1 4:2\n\n"}, Y2}, HR_OK, NULL},
     {{{"trn_X_Xf.txt", "2 5\n0:1 5:2\n\n"}, Y2}, HR_ERR_DATA, "trn_X_Xf.txt:2:5: feature id is 5"},
@@ -74,21 +108,36 @@ static const raw_case cases[] = {
     {{{"train.txt", "2 4 3\n0,1 4:1\n 3:1\n"}}, HR_ERR_DATA, "train.txt:2:5: feature id is 4"},
     {{{"train.txt", "2 4 3\n0;1 3:1\n 3:1\n"}}, HR_ERR_DATA, "train.txt:2:2: found ';'"},
     {{{"train.txt", "2 4 3\n0,1 3:1 3:1\n 3:1\n"}}, HR_ERR_DATA, "train.txt:2:1: feature 3 is given twice"},
-    {{{"train.txt", "2 4 3\n0,1 3:nan\n 3:1\n"}}, HR_ERR_DATA, "train.txt:2:7: found 'n', expected a feature value"},
+    {{{"train.txt", "2 4 3\n0,1 3:nan\n 3:1\n"}},
+     HR_ERR_DATA,
+     "train.txt:2:7: found 'n', expected a feature value"},
     {{{"train.txt", "2 4 3\n0,1 3:1e99\n 3:1\n"}}, HR_ERR_DATA, "train.txt:2:7: feature value is '1e99'"},
-    {{{"train.txt", "2 4 3\n0, 3:1\n 3:1\n"}}, HR_ERR_DATA, "train.txt:2:3: found a blank, expected a label id"},
+    {{{"train.txt", "2 4 3\n0, 3:1\n 3:1\n"}},
+     HR_ERR_DATA,
+     "train.txt:2:3: found a blank, expected a label id"},
     {{{"train.txt", "2 4 3\n0,1 3:1\n"}}, HR_ERR_DATA, "train.txt:2:1: the file ends after 1 rows"},
     {{{"train.txt", "1 4 3\n0,1 3:1\n\n 2:1\n"}}, HR_ERR_DATA, "train.txt:4:2: a line after row 1"},
     {{{"train.txt", "1 4294967296 3\n0,1 3:1\n"}}, HR_ERR_DATA, "4294967296 features"},
-    {{{"train.txt", "1 4 99999999999999999999\n0,1 3:1\n"}}, HR_ERR_DATA, "train.txt:1:5: number of labels is too large"},
+    {{{"train.txt", "1 4 99999999999999999999\n0,1 3:1\n"}},
+     HR_ERR_DATA,
+     "train.txt:1:5: number of labels is too large"},
     /* label features in JSON */
     {{{"trn.json", J1 J1}, L2}, HR_OK, NULL},
     {{{"trn.json", J1 J1 "\n"}}, HR_OK, NULL},
-    {{{"trn.json", J1 "{\"title\":\"x\",\"target_ind\":[2]}\n"}, L2}, HR_ERR_DATA, "trn.json:2:1: label id 2"},
-    {{{"trn.json", J1 "{\"title\":\"x\",\"target_ind\":[0.5]}\n"}, L2}, HR_ERR_DATA, "trn.json:2:1: label id 0.5"},
-    {{{"trn.json", J1 "{\"title\":\"x\",\"target_ind\":[\"0\"]}\n"}, L2}, HR_ERR_DATA, "trn.json:2:1: label id"},
-    {{{"trn.json", J1 "{\"title\":\"x\"}\n"}, L2}, HR_ERR_DATA, "trn.json:2:1: found no array \"target_ind\""},
-    {{{"trn.json", J1 "{\"title\":\"x\",\"target_ind\":[0],\"target_rel\":[]}\n"}, L2}, HR_ERR_DATA,
+    {{{"trn.json", J1 "{\"title\":\"x\",\"target_ind\":[2]}\n"}, L2},
+     HR_ERR_DATA,
+     "trn.json:2:1: label id 2"},
+    {{{"trn.json", J1 "{\"title\":\"x\",\"target_ind\":[0.5]}\n"}, L2},
+     HR_ERR_DATA,
+     "trn.json:2:1: label id 0.5"},
+    {{{"trn.json", J1 "{\"title\":\"x\",\"target_ind\":[\"0\"]}\n"}, L2},
+     HR_ERR_DATA,
+     "trn.json:2:1: label id"},
+    {{{"trn.json", J1 "{\"title\":\"x\"}\n"}, L2},
+     HR_ERR_DATA,
+     "trn.json:2:1: found no array \"target_ind\""},
+    {{{"trn.json", J1 "{\"title\":\"x\",\"target_ind\":[0],\"target_rel\":[]}\n"}, L2},
+     HR_ERR_DATA,
      "trn.json:2:1: \"target_rel\" has 0 entries"},
     {{{"trn.json", J1 "{\"target_ind\":[0]}\n"}, L2}, HR_ERR_DATA, "trn.json:2:1: found neither a \"title\""},
     {{{"trn.json", J1 "{\"title\": \"x\",, }\n"}, L2}, HR_ERR_DATA, "trn.json:2:16: not valid JSON"},
@@ -151,7 +200,8 @@ static void sparse_text_means(void **state)
     static const raw_case c = {{{"train.txt", "4 4 3\r\n2,0,2 1:0.5 0\n 3:1\n1\n2:1e-1 1:3\n"},
                                 {"test.txt", "1 4 3\n0 1:1\n"},
                                 {"labels.txt", "red\ngreen\n\n"}},
-                               HR_OK, NULL};
+                               HR_OK,
+                               NULL};
     fixture f;
     fixture_begin(&f);
     hr_dataset *ds = prepare_case(&f, &c);
@@ -180,7 +230,8 @@ static void raw_text_means(void **state)
                                 {"trn_X_Y.txt", "2 3\n2:1 0:1.0 2 1:0\n1\n"},
                                 {"Y.txt", "zero\tbody\none\nfox\n"},
                                 {"trn_filter_labels.txt", "1 2\n1 0\n1 2\n"}},
-                               HR_OK, NULL};
+                               HR_OK,
+                               NULL};
     fixture f;
     fixture_begin(&f);
     hr_dataset *ds = prepare_case(&f, &c);
@@ -202,7 +253,8 @@ static void json_lines_mean(void **state)
                                 {"tst.json", J1},
                                 L2,
                                 {"raw_text/filter_labels_test.txt", "0 1\n"}},
-                               HR_OK, NULL};
+                               HR_OK,
+                               NULL};
     fixture f;
     fixture_begin(&f);
     hr_dataset *ds = prepare_case(&f, &c);
@@ -278,9 +330,12 @@ static void one_file_and_options(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(good_and_bad_files), cmocka_unit_test(sparse_text_means),
-        cmocka_unit_test(raw_text_means),     cmocka_unit_test(json_lines_mean),
-        cmocka_unit_test(vectors),            cmocka_unit_test(one_file_and_options),
+        cmocka_unit_test(good_and_bad_files),
+        cmocka_unit_test(sparse_text_means),
+        cmocka_unit_test(raw_text_means),
+        cmocka_unit_test(json_lines_mean),
+        cmocka_unit_test(vectors),
+        cmocka_unit_test(one_file_and_options),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -22,8 +22,8 @@ static size_t pack(const char *ending, const char *text, size_t length, uint8_t 
         used = capacity - z.avail_out;
         deflateEnd(&z);
     } else if (strcmp(ending, "xz") == 0) {
-        assert_int_equal(lzma_easy_buffer_encode(1, LZMA_CHECK_CRC32, NULL, (const uint8_t *)text, length, out, &used,
-                                                 capacity),
+        assert_int_equal(lzma_easy_buffer_encode(1, LZMA_CHECK_CRC32, NULL, (const uint8_t *)text, length,
+                                                 out, &used, capacity),
                          LZMA_OK);
     } else if (strcmp(ending, "zst") == 0) {
         used = ZSTD_compress(out, capacity, text, length, 3);
@@ -43,7 +43,8 @@ static void lines_of_every_kind(void **state)
     char path[2 * HR_PATH_MAX];
     fixture_path(&f, "a", path);
     static const char *const wanted[] = {"first", "", "third\twith\ttabs", "last without end"};
-    const char text[] = "\xef\xbb\xbf" "first\r\n\nthird\twith\ttabs\nlast without end";
+    const char text[] = "\xef\xbb\xbf"
+                        "first\r\n\nthird\twith\ttabs\nlast without end";
     static const char *const endings[] = {"", "gz", "xz", "zst"};
     for (size_t e = 0; e < 4; e++) {
         uint8_t packed[4096];

@@ -9,12 +9,14 @@
 /* A small set with every kind of file: texts, labels, filters, three splits. */
 static void put_small_set(const fixture *f)
 {
-    static const char *const words[] = {"red", "green", "Haus", "straße", "tree", "日本", "xml", "zebra", "oak", "1999"};
+    static const char *const words[] = {"red",  "green", "Haus",  "straße", "tree",
+                                        "日本", "xml",   "zebra", "oak",    "1999"};
     static char x[1 << 16], y[1 << 16];
     size_t nx = 0, ny = (size_t)snprintf(y, sizeof y, "120 6\n");
     for (unsigned r = 0; r < 120; r++) {
         for (unsigned w = 0; w < 3 + r % 5; w++)
-            nx += (size_t)snprintf(x + nx, sizeof x - nx, "%s%s", w == 2 ? "\t" : " ", words[(r * 7 + w * w * 3) % 10]);
+            nx += (size_t)snprintf(x + nx, sizeof x - nx, "%s%s", w == 2 ? "\t" : " ",
+                                   words[(r * 7 + w * w * 3) % 10]);
         nx += (size_t)snprintf(x + nx, sizeof x - nx, "\n");
         ny += (size_t)snprintf(y + ny, sizeof y - ny, "%u:1 %u:1\n", r % 6, (r / 6) % 6);
     }
@@ -28,7 +30,8 @@ static void put_small_set(const fixture *f)
     put_file(f, "in/tst_filter_labels.txt", "2 1\n0 5\n");
 }
 
-static hr_prepare_options options_for(const fixture *f, char input[2 * HR_PATH_MAX], char output[2 * HR_PATH_MAX])
+static hr_prepare_options options_for(const fixture *f, char input[2 * HR_PATH_MAX],
+                                      char output[2 * HR_PATH_MAX])
 {
     hr_prepare_options options = hr_prepare_options_default();
     options.input = fixture_path(f, "in", input);
@@ -59,7 +62,8 @@ static void prepared_and_opened(void **state)
     assert_int_equal(info.filter_pairs[HR_SPLIT_TEST], 2);
     assert_int_equal(strlen(info.fingerprint), 32);
     assert_true(info.has_text_model && info.has_label_names && info.has_label_features && !info.dense);
-    assert_int_equal(ds->label_features.indptr[5] - ds->label_features.indptr[4], 0); /* the empty label text */
+    assert_int_equal(ds->label_features.indptr[5] - ds->label_features.indptr[4],
+                     0); /* the empty label text */
 
     /* the text model that lies there gives the same features again */
     hr_text_model *model = NULL;

@@ -28,10 +28,12 @@ static void words_of_a_text(void **state)
         {"日本語 text", " 日 本 語 text ", 4, 0},
         {"x日y", " x 日 y ", 3, 0},
         {"٣٤ Ⅷ ½", " ٣٤ ⅷ ½ ", 3, 0},
-        {"ab\xff" "cd", " ab cd ", 2, 0},          /* an invalid byte separates */
-        {"ab\xe2\x82", " ab ", 1, 0},               /* a character cut off */
-        {"\xed\xa0\x80x", " x ", 1, 0},             /* a surrogate is not UTF-8 */
-        {"\xc0\xafx", " x ", 1, 0},                 /* nor is an overlong form */
+        {"ab\xff"
+         "cd",
+         " ab cd ", 2, 0},              /* an invalid byte separates */
+        {"ab\xe2\x82", " ab ", 1, 0},   /* a character cut off */
+        {"\xed\xa0\x80x", " x ", 1, 0}, /* a surrogate is not UTF-8 */
+        {"\xc0\xafx", " x ", 1, 0},     /* nor is an overlong form */
         {"a—b “c”", " a b c ", 3, 0},
     };
     fixture f;
@@ -87,7 +89,8 @@ static void list_term(void *arg, unsigned kind, uint32_t where, uint32_t length)
 {
     listed *l = arg;
     size_t used = strlen(l->text);
-    snprintf(l->text + used, sizeof l->text - used, "%c:%.*s|", (int)kind, (int)length, l->words->bytes + where);
+    snprintf(l->text + used, sizeof l->text - used, "%c:%.*s|", (int)kind, (int)length,
+             l->words->bytes + where);
 }
 
 static void terms_of_a_text(void **state)
@@ -100,7 +103,8 @@ static void terms_of_a_text(void **state)
         const char *terms;
     } cases[] = {
         {"Red fox", 1, 0, 0, true, "w:red|w:fox|"},
-        {"red fox\truns far", 2, 0, 0, true, "w:red|t:red|w:red fox|t:red fox|w:fox|t:fox|w:runs|w:runs far|w:far|"},
+        {"red fox\truns far", 2, 0, 0, true,
+         "w:red|t:red|w:red fox|t:red fox|w:fox|t:fox|w:runs|w:runs far|w:far|"},
         {"red\truns", 2, 0, 0, false, "w:red|w:runs|"},
         {"a b c", 3, 0, 0, true, "w:a|w:a b|w:a b c|w:b|w:b c|w:c|"},
         {"ab é", 1, 2, 3, true, "w:ab|c: a|c:ab|c:b |c: ab|c:ab |w:é|c: é|c:é |"},
@@ -178,7 +182,8 @@ static void weights_by_the_formula(void **state)
     assert_int_equal(count, 2);
     assert_int_equal(ids[0], 0);
     assert_int_equal(ids[1], 1);
-    double red = (1 + log(2)) * (log(5.0 / 4) + 1), fox = log(5.0 / 3) + 1, norm = sqrt(red * red + fox * fox);
+    double red = (1 + log(2)) * (log(5.0 / 4) + 1), fox = log(5.0 / 3) + 1,
+           norm = sqrt(red * red + fox * fox);
     assert_true(fabs((double)values[0] - red / norm) < 1e-6);
     assert_true(fabs((double)values[1] - fox / norm) < 1e-6);
     assert_ok(&f, hr_text_features(model, work, "nothing of it", 13, &ids, &values, &count));
@@ -220,7 +225,8 @@ static void words_get_half_of_the_places(void **state)
     fixture_end(&f);
 }
 
-/* More distinct terms than a learner keeps: the rare ones go, the frequent ones stay with their exact counts. */
+/* More distinct terms than a learner keeps: the rare ones go, the frequent ones stay with their exact counts.
+ */
 static void rare_terms_are_dropped(void **state)
 {
     (void)state;
@@ -235,7 +241,10 @@ static void rare_terms_are_dropped(void **state)
     static char text[2000 * 10];
     unsigned number = 0;
     for (int i = 0; i < 2500; i++) {
-        size_t n = (size_t)snprintf(text, sizeof text, i % 2 ? "always often" : i % 5 ? "always" : "always seldom");
+        size_t n = (size_t)snprintf(text, sizeof text,
+                                    i % 2   ? "always often"
+                                    : i % 5 ? "always"
+                                            : "always seldom");
         for (int w = 0; w < 1900; w++)
             n += (size_t)snprintf(text + n, sizeof text - n, " z%x", number++);
         assert_ok(&f, hr_text_learner_add(learner, text, n));
@@ -327,10 +336,14 @@ static void damaged_models(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(words_of_a_text),       cmocka_unit_test(limits_of_a_text),
-        cmocka_unit_test(terms_of_a_text),       cmocka_unit_test(weights_by_the_formula),
-        cmocka_unit_test(words_get_half_of_the_places), cmocka_unit_test(rare_terms_are_dropped),
-        cmocka_unit_test(hashed_terms), cmocka_unit_test(damaged_models),
+        cmocka_unit_test(words_of_a_text),
+        cmocka_unit_test(limits_of_a_text),
+        cmocka_unit_test(terms_of_a_text),
+        cmocka_unit_test(weights_by_the_formula),
+        cmocka_unit_test(words_get_half_of_the_places),
+        cmocka_unit_test(rare_terms_are_dropped),
+        cmocka_unit_test(hashed_terms),
+        cmocka_unit_test(damaged_models),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

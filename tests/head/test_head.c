@@ -1,0 +1,488 @@
+/* The head's step against a plain double-precision step, finite differences, the sameness promises, and top-k. */
+#include "check.h"
+
+#include "base/rng.h"
+#include "dtype/sigmoid.h"
+#include "head/head.h"
+
+#include <math.h>
+
+typedef struct problem {
+    int64_t L, D, B, npos;
+    float *x;
+    uint64_t *pos;
+} problem;
+
+static float uniform(uint32_t i, uint32_t j, uint64_t seed)
+{
+    uint32_t w[4];
+    hr_rng_block(hr_rng_make(seed, 0, 0, 0), i, j, w);
+    return (float)(w[0] >> 8) / 8388608.0f - 1.0f;
+}
+
+static problem make_problem(int64_t L, int64_t D, int64_t B)
+{
+    problem p = {.L = L, .D = D, .B = B};
+    p.x = malloc((size_t)(B * D) * sizeof(float));
+    for (int64_t i = 0; i < B * D; i++)
+        p.x[i] = uniform((uint32_t)i, 1, 7);
+    /* about three positives an instance, in (label, row) order, some labels with several rows */
+    p.pos = malloc((size_t)(4 * B) * sizeof(uint64_t));
+    for (int64_t l = 0; l < L; l++)
+        for (int64_t b = 0; b < B; b++) {
+            uint32_t w[4];
+            hr_rng_block(hr_rng_make(11, 0, 0, 0), (uint32_t)l, (uint32_t)b, w);
+            if (w[0] % (uint32_t)L < 3 && p.npos < 4 * B)
+                p.pos[p.npos++] = (uint64_t)l << 32 | (uint64_t)b;
+        }
+    return p;
+}
+
+static void free_problem(problem *p)
+{
+    free(p->x);
+    free(p->pos);
+}
+
+static hr_head_batch batch_of(const problem *p)
+{
+    return (hr_head_batch){.rows = p->B, .x = p->x, .num_positives = p->npos, .positives = p->pos};
+}
+
+static hr_head_options options_for(const problem *p, const char *dtype, hr_rounding rounding)
+{
+    hr_head_options o = {.labels = p->L, .dim = p->D, .max_batch = p->B, .training = true, .num_segments = 1, .seed = 99,
+                         .init = 0.3f, .bias_value = -1.5f};
+    o.segment[0] = (hr_segment_options){.rows = p->L, .rounding = rounding, .lr_scale = 1};
+    assert_true(hr_dtype_parse(dtype, &o.segment[0].dtype));
+    o.segment[0].scale_log2 = o.segment[0].dtype.bytes == 1 && o.segment[0].dtype.id != HR_I8R ? 6 : 0;
+    assert_true(hr_dtype_parse("bf16", &o.segment[0].momentum_dtype));
+    return o;
+}
+
+/* Real weights of row l: alpha * code * 2^-s. */
+static double weight(hr_head *head, int64_t l, int64_t d)
+{
+    hr_tensor_list list = {0};
+    hr_head_tensors(head, &list);
+    const hr_head_options *o = hr_head_get_options(head);
+    for (int i = 0, t = 0; i < o->num_segments; i++) {
+        const hr_segment_options *s = &o->segment[i];
+        const hr_tensor *codes = &list.item[t++];
+        float scale = 1;
+        if (s->dtype.id == HR_I8R)
+            scale = ((const float *)list.item[t++].data)[l < s->rows ? l : 0];
+        t += s->kahan + (s->momentum > 0);
+        if (l < s->rows)
+            return (double)hr_head_alpha(head, i) *
+                   hr_dtype_load(s->dtype, (const uint8_t *)codes->data + (size_t)(l * codes->cols) * s->dtype.bytes, d, scale) *
+                   ldexp(1, -s->scale_log2);
+        l -= s->rows;
+    }
+    fail();
+    return 0;
+}
+
+/* Loss and gradients in double; dw (L, D) and dx (B, D) may be NULL. */
+static double plain_step(hr_head *head, const problem *p, const float *x, double *dw, double *dx)
+{
+    const hr_head_options *o = hr_head_get_options(head);
+    double loss = 0;
+    if (dw)
+        memset(dw, 0, (size_t)(p->L * p->D) * sizeof *dw);
+    if (dx)
+        memset(dx, 0, (size_t)(p->B * p->D) * sizeof *dx);
+    double *w = malloc((size_t)p->D * sizeof *w);
+    for (int64_t l = 0, i = 0; l < p->L; l++) {
+        for (int64_t d = 0; d < p->D; d++)
+            w[d] = weight(head, l, d);
+        for (int64_t b = 0; b < p->B; b++) {
+            double z = o->bias == HR_BIAS_NONE ? 0 : o->bias_value;
+            for (int64_t d = 0; d < p->D; d++)
+                z += w[d] * x[b * p->D + d];
+            const bool y = i < p->npos && p->pos[i] == ((uint64_t)l << 32 | (uint64_t)b);
+            i += y;
+            double g;
+            if (o->loss == HR_LOSS_BCE) {
+                loss += log1p(exp(z)) - (y ? z : 0);
+                g = 1 / (1 + exp(-z)) - y;
+            } else {
+                const double s = y ? 1 : -1, m = fmax(0, 1 - s * z);
+                loss += m * m;
+                g = -2 * s * m;
+            }
+            for (int64_t d = 0; d < p->D; d++) {
+                if (dw)
+                    dw[l * p->D + d] += g * x[b * p->D + d];
+                if (dx)
+                    dx[b * p->D + d] += g * w[d];
+            }
+        }
+    }
+    free(w);
+    return loss;
+}
+
+/* f32 step: dX, loss and new weights agree with double up to the rounding of sums of n products, n * 2^-24 * sum|ab|. */
+static void check_against_plain(hr_loss loss_type, hr_reduction reduction)
+{
+    problem p = make_problem(2500, 37, 70);
+    hr_ctx *ctx = check_ctx(2, "auto");
+    hr_head_options o = options_for(&p, "f32", HR_ROUND_NEAREST);
+    o.loss = loss_type;
+    o.reduction = reduction;
+    hr_head *head;
+    check_ok(ctx, hr_head_create(ctx, &o, &head));
+    assert_int_equal(hr_head_blocks(head), 2);
+    double *dw = malloc((size_t)(p.L * p.D) * sizeof *dw), *dx = malloc((size_t)(p.B * p.D) * sizeof *dx);
+    double *before = malloc((size_t)(p.L * p.D) * sizeof *before), loss;
+    float *found = malloc((size_t)(p.B * p.D) * sizeof *found);
+    const double exact = plain_step(head, &p, p.x, dw, dx);
+    const double factor = reduction == HR_SUM ? 1 : reduction == HR_MEAN_LABELS ? 1.0 / 2500 : 1.0 / (2500 * 70);
+    for (int64_t i = 0; i < p.L * p.D; i++)
+        before[i] = weight(head, i / p.D, i % p.D);
+    const hr_head_batch batch = batch_of(&p);
+    const float lr = 0.01f;
+    check_ok(ctx, hr_head_step(head, &batch, lr, 1, found, &loss));
+    assert_true(fabs(loss - exact * factor) < 1e-5 * exact * factor);
+    /* |g| <= 1 (BCE) or 2(1 + |z|) <= 20; |w| <= 0.05, |x| <= 1 */
+    const double most_g = loss_type == HR_LOSS_BCE ? 1 : 20;
+    for (int64_t i = 0; i < p.B * p.D; i++)
+        assert_true(fabs(found[i] - dx[i] * factor) < 0x1p-24 * 2500 * factor * most_g * 2500 * 0.05 * 0.1);
+    for (int64_t i = 0; i < p.L * p.D; i++) {
+        const double expected = before[i] - (double)lr * factor * dw[i];
+        assert_true(fabs(weight(head, i / p.D, i % p.D) - expected) < 0x1p-23 * (1 + 70 * most_g * lr * factor * 70));
+    }
+    free(dw), free(dx), free(before), free(found);
+    hr_head_destroy(head);
+    free_problem(&p);
+    check_ctx_empty(ctx);
+}
+
+static void test_plain_bce(void **state)
+{
+    (void)state;
+    check_against_plain(HR_LOSS_BCE, HR_SUM);
+    check_against_plain(HR_LOSS_BCE, HR_MEAN_ALL);
+}
+
+static void test_plain_hinge(void **state)
+{
+    (void)state;
+    check_against_plain(HR_LOSS_SQUARED_HINGE, HR_SUM);
+    check_against_plain(HR_LOSS_SQUARED_HINGE, HR_MEAN_LABELS);
+}
+
+/* dX is the derivative of the loss that the head itself reports. */
+static void test_finite_differences(void **state)
+{
+    (void)state;
+    for (int loss_type = 0; loss_type < 2; loss_type++) {
+        problem p = make_problem(300, 20, 9);
+        hr_ctx *ctx = check_ctx(1, "auto");
+        hr_head_options o = options_for(&p, "e4m3", HR_ROUND_NEAREST);
+        o.loss = (hr_loss)loss_type;
+        hr_head *head;
+        check_ok(ctx, hr_head_create(ctx, &o, &head));
+        float *dx = malloc((size_t)(p.B * p.D) * sizeof *dx), *x = malloc((size_t)(p.B * p.D) * sizeof *x);
+        const hr_head_batch batch = batch_of(&p);
+        double loss;
+        check_ok(ctx, hr_head_step(head, &batch, 0, 1, dx, &loss)); /* rate 0: nothing moves */
+        for (int64_t i = 0; i < p.B * p.D; i += 7) {
+            const float h = 1e-3f;
+            memcpy(x, p.x, (size_t)(p.B * p.D) * sizeof *x);
+            x[i] = p.x[i] + h;
+            const double up = plain_step(head, &p, x, NULL, NULL), hi = x[i];
+            x[i] = p.x[i] - h;
+            const double down = plain_step(head, &p, x, NULL, NULL);
+            const double slope = (up - down) / (hi - x[i]);
+            /* the curvature of 300 labels adds h^2 |f'''| / 6 < 1e-5 */
+            assert_true(fabs(slope - dx[i]) < 1e-3 * (1 + fabs(slope)));
+        }
+        assert_true(fabs(loss - plain_step(head, &p, p.x, NULL, NULL)) < 1e-5 * loss);
+        free(dx), free(x);
+        hr_head_destroy(head);
+        free_problem(&p);
+        check_ctx_empty(ctx);
+    }
+}
+
+/* Everything a head holds, and the dX of its last step, as one checksum. */
+static uint64_t digest(hr_head *head, const float *dx, int64_t n)
+{
+    uint64_t h = 0xcbf29ce484222325;
+    hr_tensor_list list = {0};
+    hr_head_tensors(head, &list);
+    for (int i = 0; i <= list.count; i++) {
+        const uint8_t *p = i < list.count ? list.item[i].data : (const void *)dx;
+        const size_t bytes = i < list.count ? (size_t)(list.item[i].rows * list.item[i].cols) *
+                                                  hr_tensor_element_bytes(list.item[i].type)
+                                            : (size_t)n * sizeof(float);
+        for (size_t j = 0; j < bytes; j++)
+            h = (h ^ p[j]) * 0x100000001b3;
+    }
+    return h;
+}
+
+static uint64_t train_digest(const problem *p, hr_head_options o, int threads, int64_t chunk, const char *isa, int steps)
+{
+    hr_ctx *ctx = check_ctx(threads, isa);
+    hr_head *head;
+    o.chunk = chunk;
+    check_ok(ctx, hr_head_create(ctx, &o, &head));
+    float *dx = malloc((size_t)(p->B * p->D) * sizeof *dx);
+    const hr_head_batch batch = batch_of(p);
+    for (int s = 0; s < steps; s++)
+        check_ok(ctx, hr_head_step(head, &batch, 0.3f, (uint64_t)s, dx, NULL));
+    const uint64_t h = digest(head, dx, p->B * p->D);
+    free(dx);
+    hr_head_destroy(head);
+    check_ctx_empty(ctx);
+    return h;
+}
+
+static const char *const types[] = {"f32", "bf16", "f16", "e4m3", "e5m2", "i8r", "e3m4"};
+
+/* Same bits for 1, 2, 3, 7 threads, two chunk sizes, and, for the head, every instruction set. */
+static void test_same_bits(void **state)
+{
+    (void)state;
+    problem p = make_problem(9000, 50, 33);
+    for (size_t t = 0; t < sizeof types / sizeof *types; t++) {
+        hr_head_options o = options_for(&p, types[t], HR_ROUND_STOCHASTIC);
+        o.weight_decay = 0.05f;
+        if (t == 3) { /* Kahan head, momentum, biases */
+            o.num_segments = 2;
+            o.segment[1] = o.segment[0];
+            o.segment[0].rows = 1500;
+            o.segment[0].kahan = true;
+            o.segment[1].rows = p.L - 1500;
+            o.segment[1].momentum = 0.5f;
+            o.bias = HR_BIAS_PER_LABEL;
+        }
+        const uint64_t one = train_digest(&p, o, 1, 0, "auto", 3);
+        static const int threads[] = {2, 3, 7};
+        for (int i = 0; i < 3; i++)
+            assert_true(train_digest(&p, o, threads[i], 0, "auto", 3) == one);
+        assert_true(train_digest(&p, o, 2, 1, "auto", 3) == one);
+        assert_true(train_digest(&p, o, 2, 1 << 20, "auto", 3) == one);
+        if (t == 0 || t == 3)
+            for (int isa = 0; isa < (int)hr_isa_detect(); isa++)
+                assert_true(train_digest(&p, o, 2, 0, hr_isa_name((hr_isa)isa), 3) == one);
+    }
+    free_problem(&p);
+}
+
+/* A rate of zero leaves every bit of every storage type as it is. */
+static void test_zero_rate(void **state)
+{
+    (void)state;
+    problem p = make_problem(700, 33, 10);
+    for (size_t t = 0; t < sizeof types / sizeof *types; t++) {
+        hr_ctx *ctx = check_ctx(1, "auto");
+        hr_head_options o = options_for(&p, types[t], HR_ROUND_STOCHASTIC);
+        o.weight_decay = 1;
+        hr_head *head;
+        check_ok(ctx, hr_head_create(ctx, &o, &head));
+        float *dx = malloc((size_t)(p.B * p.D) * sizeof *dx);
+        const hr_head_batch batch = batch_of(&p);
+        const uint64_t before = digest(head, dx, 0);
+        for (uint64_t s = 0; s < 3; s++)
+            check_ok(ctx, hr_head_step(head, &batch, 0, s, dx, NULL));
+        assert_true(digest(head, dx, 0) == before);
+        free(dx);
+        hr_head_destroy(head);
+        check_ctx_empty(ctx);
+    }
+    free_problem(&p);
+}
+
+/* Decay as one factor: after many steps weights and alpha agree with eager decay in f32, through the halving. */
+static void test_decay(void **state)
+{
+    (void)state;
+    problem p = make_problem(200, 16, 8);
+    hr_ctx *ctx = check_ctx(1, "auto");
+    hr_head *scalar, *eager;
+    hr_head_options o = options_for(&p, "f32", HR_ROUND_NEAREST);
+    o.weight_decay = 0.5f;
+    check_ok(ctx, hr_head_create(ctx, &o, &scalar));
+    o.eager_decay = true;
+    check_ok(ctx, hr_head_create(ctx, &o, &eager));
+    float *dx = malloc((size_t)(p.B * p.D) * sizeof *dx);
+    const hr_head_batch batch = batch_of(&p);
+    for (uint64_t s = 0; s < 40; s++) {
+        check_ok(ctx, hr_head_step(scalar, &batch, 0.1f, s, dx, NULL));
+        check_ok(ctx, hr_head_step(eager, &batch, 0.1f, s, dx, NULL));
+        assert_true(hr_head_alpha(scalar, 0) >= 0.5f && hr_head_alpha(scalar, 0) <= 1);
+    }
+    for (int64_t i = 0; i < p.L * p.D; i++)
+        assert_true(fabs(weight(scalar, i / p.D, i % p.D) - weight(eager, i / p.D, i % p.D)) < 1e-5);
+    free(dx);
+    hr_head_destroy(scalar);
+    hr_head_destroy(eager);
+    free_problem(&p);
+    check_ctx_empty(ctx);
+}
+
+/* Updates far below the grid: nearest stands still, Kahan and stochastic rounding move by what was asked. */
+static void test_small_updates_are_not_lost(void **state)
+{
+    (void)state;
+    problem p = make_problem(64, 48, 16);
+    double moved[3] = {0};
+    for (int mode = 0; mode < 3; mode++) {
+        hr_ctx *ctx = check_ctx(1, "auto");
+        hr_head_options o = options_for(&p, "e4m3", mode == 0 ? HR_ROUND_NEAREST : HR_ROUND_STOCHASTIC);
+        o.segment[0].kahan = mode == 2;
+        o.init = 2;
+        hr_head *head;
+        check_ok(ctx, hr_head_create(ctx, &o, &head));
+        double *dw = malloc((size_t)(p.L * p.D) * sizeof *dw), *w = malloc((size_t)(p.L * p.D) * sizeof *w), along = 0, size = 0;
+        float *dx = malloc((size_t)(p.B * p.D) * sizeof *dx);
+        plain_step(head, &p, p.x, dw, NULL);
+        for (int64_t i = 0; i < p.L * p.D; i++)
+            w[i] = weight(head, i / p.D, i % p.D);
+        const hr_head_batch batch = batch_of(&p);
+        for (uint64_t s = 0; s < 50; s++)
+            check_ok(ctx, hr_head_step(head, &batch, 1e-5f, s, dx, NULL));
+        /* how far the weights went along the first gradient, in units of what was asked */
+        for (int64_t i = 0; i < p.L * p.D; i++) {
+            along += (w[i] - weight(head, i / p.D, i % p.D)) * dw[i];
+            size += dw[i] * dw[i];
+        }
+        moved[mode] = along / (size * 50 * 1e-5);
+        free(dw), free(w), free(dx);
+        hr_head_destroy(head);
+        check_ctx_empty(ctx);
+    }
+    assert_true(fabs(moved[0]) < 0.1);
+    assert_true(fabs(moved[1] - 1) < 0.2);
+    assert_true(fabs(moved[2] - 1) < 0.2 || moved[2] > 0);
+    free_problem(&p);
+}
+
+static void test_bad_input(void **state)
+{
+    (void)state;
+    problem p = make_problem(100, 8, 4);
+    hr_ctx *ctx = check_ctx(1, "auto");
+    hr_head_options o = options_for(&p, "e4m3", HR_ROUND_STOCHASTIC);
+    hr_head *head;
+    check_ok(ctx, hr_head_create(ctx, &o, &head));
+    float dx[32];
+    const hr_head_batch batch = batch_of(&p);
+    const uint64_t before = digest(head, dx, 0);
+    p.x[13] = NAN;
+    assert_int_equal(hr_head_step(head, &batch, 0.1f, 0, dx, NULL), HR_ERR_NUMERIC);
+    assert_non_null(strstr(hr_ctx_message(ctx), "X[1][5]"));
+    p.x[13] = 1e30f;
+    assert_int_equal(hr_head_step(head, &batch, 0.1f, 0, dx, NULL), HR_ERR_NUMERIC);
+    p.x[13] = 0;
+    assert_int_equal(hr_head_step(head, &batch, INFINITY, 0, dx, NULL), HR_ERR_NUMERIC);
+    assert_true(digest(head, dx, 0) == before);
+    hr_head_destroy(head);
+    o.segment[0].rows = 99;
+    assert_int_equal(hr_head_create(ctx, &o, &head), HR_ERR_CONFIG);
+    assert_null(head);
+    free_problem(&p);
+    check_ctx_empty(ctx);
+}
+
+/* What is planned is what is booked. */
+static void test_memory(void **state)
+{
+    (void)state;
+    problem p = make_problem(5000, 100, 40);
+    for (size_t t = 0; t < sizeof types / sizeof *types; t++) {
+        hr_ctx *ctx = check_ctx(3, "auto");
+        hr_head_options o = options_for(&p, types[t], HR_ROUND_STOCHASTIC);
+        o.segment[0].momentum = t % 2 ? 0.9f : 0;
+        o.segment[0].kahan = t == 3;
+        size_t planned[HR_MEM_KINDS] = {0};
+        hr_head_memory(&o, 3, planned);
+        hr_head *head;
+        check_ok(ctx, hr_head_create(ctx, &o, &head));
+        hr_mem_report m;
+        hr_ctx_memory(ctx, &m);
+        for (int k = 0; k < HR_MEM_KINDS; k++)
+            assert_int_equal(m.now[k], planned[k]);
+        hr_head_destroy(head);
+        /* and every failing allocation is answered */
+        for (int64_t n = 1;; n++) {
+            hr_ctx_fail_next(ctx, HR_FAULT_ALLOC, n, false);
+            hr_status st = hr_head_create(ctx, &o, &head);
+            hr_ctx_fail_next(ctx, HR_FAULT_ALLOC, 0, false);
+            if (st == HR_OK)
+                break;
+            assert_int_equal(st, HR_ERR_NOMEM);
+            assert_null(head);
+        }
+        hr_head_destroy(head);
+        check_ctx_empty(ctx);
+    }
+    free_problem(&p);
+}
+
+static void test_topk(void **state)
+{
+    (void)state;
+    problem p = make_problem(3000, 24, 45);
+    uint32_t *external = malloc((size_t)p.L * sizeof *external);
+    for (int64_t l = 0; l < p.L; l++)
+        external[l] = (uint32_t)(p.L - 1 - l);
+    enum { K = 12 };
+    uint32_t ids[45 * K], first[45 * K];
+    float scores[45 * K];
+    for (int threads = 1; threads < 4; threads++) {
+        hr_ctx *ctx = check_ctx(threads, "auto");
+        hr_head_options o = options_for(&p, "e2m1", HR_ROUND_NEAREST); /* a coarse grid: many equal scores */
+        o.init = 30;
+        for (int64_t i = 0; i < p.B * p.D; i++)
+            p.x[i] = (float)(i * 7 % 3 - 1);
+        hr_head *head;
+        hr_head_topk *work;
+        check_ok(ctx, hr_head_create(ctx, &o, &head));
+        check_ok(ctx, hr_head_topk_create(ctx, p.B, K, &work));
+        check_ok(ctx, hr_head_top(head, work, p.B, p.x, K, external, ids, scores, NULL, NULL));
+        for (int64_t b = 0; b < p.B; b++) {
+            uint8_t taken[3000] = {0};
+            for (int k = 0; k < K; k++) {
+                double best = -INFINITY;
+                int64_t at = -1;
+                for (int64_t e = 0; e < p.L; e++) { /* external ids ascend: the first of equals wins */
+                    double z = o.bias_value;
+                    for (int64_t d = 0; d < p.D && !taken[e]; d++)
+                        z += weight(head, p.L - 1 - e, d) * p.x[b * p.D + d];
+                    if (!taken[e] && z > best) {
+                        best = z;
+                        at = e;
+                    }
+                }
+                taken[at] = 1;
+                assert_int_equal(ids[b * K + k], at);
+                assert_true(scores[b * K + k] == (float)best);
+            }
+            b += 10;
+        }
+        if (threads == 1)
+            memcpy(first, ids, sizeof ids);
+        assert_memory_equal(first, ids, sizeof ids);
+        hr_head_topk_destroy(ctx, work);
+        hr_head_destroy(head);
+        check_ctx_empty(ctx);
+    }
+    free(external);
+    free_problem(&p);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_plain_bce), cmocka_unit_test(test_plain_hinge), cmocka_unit_test(test_finite_differences),
+        cmocka_unit_test(test_same_bits), cmocka_unit_test(test_zero_rate),   cmocka_unit_test(test_decay),
+        cmocka_unit_test(test_small_updates_are_not_lost), cmocka_unit_test(test_bad_input), cmocka_unit_test(test_memory),
+        cmocka_unit_test(test_topk),
+    };
+    return cmocka_run_group_tests_name("head", tests, NULL, NULL);
+}
