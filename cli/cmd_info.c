@@ -31,7 +31,8 @@ static bool can_run(const char *isa)
 static void print_machine(const cli *c, bool as_json)
 {
     static const char *const levels[] = {"ref", "avx2", "avx512"};
-    size_t memory = (size_t)sysconf(_SC_PHYS_PAGES) * (size_t)sysconf(_SC_PAGESIZE);
+    hr_mem_report memory;
+    hr_ctx_memory(c->ctx, &memory);
     if (as_json) {
         json j = json_make(stdout, false);
         json_begin(&j, NULL, '{');
@@ -44,7 +45,7 @@ static void print_machine(const cli *c, bool as_json)
         }
         json_end(&j, ']');
         json_int(&j, "threads", hr_ctx_threads(c->ctx));
-        json_size(&j, "physical_memory", memory);
+        json_size(&j, "memory", memory.machine);
         json_end(&j, '}');
         return;
     }
@@ -53,7 +54,7 @@ static void print_machine(const cli *c, bool as_json)
     for (int i = 0; i < 3; i++)
         printf("%s%s", can_run(levels[i]) ? " " : "", can_run(levels[i]) ? levels[i] : "");
     printf(")\nthreads         %d\n", hr_ctx_threads(c->ctx));
-    printf("physical memory %s\n", human_bytes(memory).text);
+    printf("memory          %s (limit of the machine or the cgroup)\n", human_bytes(memory.machine).text);
 }
 
 static void print_model(const char *path, const hr_predictor_info *info, bool as_json)

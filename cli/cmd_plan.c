@@ -41,8 +41,8 @@ static hr_status run(cli *c, int argc, char **argv)
         print_memory_table(stdout, &plan, NULL);
     }
     if (!plan.fits)
-        return cli_fail(c, HR_ERR_NOMEM, "this does not fit into the %s available",
-                        human_bytes(plan.machine).text);
+        return cli_fail(c, HR_ERR_NOMEM, "the run needs %s, this does not fit into the %s available",
+                        human_bytes(plan_whole(&plan)).text, human_bytes(plan.machine).text);
     return HR_OK;
 }
 

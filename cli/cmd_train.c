@@ -59,7 +59,7 @@ static hr_status check_plan(cli *c, const hr_config *config, bool force, hr_plan
     return cli_fail(c, HR_ERR_NOMEM,
                     "the run needs %s and %s are available; smaller: head.dtype, encoder.dim, train.batch; "
                     "--force goes on all the same",
-                    human_bytes(plan->process + plan->total).text, human_bytes(plan->machine).text);
+                    human_bytes(plan_whole(plan)).text, human_bytes(plan->machine).text);
 }
 
 static hr_status train(cli *c, const hr_config *config, bool force, bool as_json)

@@ -150,6 +150,11 @@ static void memory_line(FILE *out, const char *name, size_t planned, const size_
     fputc('\n', out);
 }
 
+size_t plan_whole(const hr_plan *plan)
+{
+    return plan->process + plan->total + plan->mapped;
+}
+
 void print_memory_table(FILE *out, const hr_plan *plan, const hr_mem_report *measured)
 {
     fprintf(out, "  %-18s  %12s", "memory", "planned");
@@ -162,7 +167,7 @@ void print_memory_table(FILE *out, const hr_plan *plan, const hr_mem_report *mea
     memory_line(out, "total", plan->total, measured ? &measured->peak_total : NULL);
     memory_line(out, "mapped files", plan->mapped, NULL);
     memory_line(out, "process before", plan->process, NULL);
-    memory_line(out, "whole process", plan->process + plan->total + plan->mapped,
+    memory_line(out, "whole process", plan_whole(plan),
                 measured ? &measured->rss_peak : NULL);
     memory_line(out, "available", plan->machine, NULL);
 }

@@ -42,6 +42,8 @@ void json_bool(json *j, const char *key, bool value);
 
 void print_metrics(const hr_metrics *m, bool as_json);
 /* `measured` may be NULL. */
+/* The whole process at its peak, what hr_plan.fits compares with the machine. */
+size_t plan_whole(const hr_plan *plan);
 void print_memory_table(FILE *out, const hr_plan *plan, const hr_mem_report *measured);
 void json_plan(json *j, const char *key, const hr_plan *plan);
 void json_memory(json *j, const char *key, const hr_mem_report *memory);

@@ -79,7 +79,7 @@ HR_API int hr_ctx_threads(const hr_ctx *ctx);
 /* The kernel level in use: "ref", "avx2", "avx512". */
 HR_API const char *hr_ctx_isa(const hr_ctx *ctx);
 /* Asks a running call to finish its step, save what has to be saved and return HR_INTERRUPTED.
- * Async-signal-safe, and may be called from any thread. */
+ * Async-signal-safe, and may be called from any thread. The call that answers with HR_INTERRUPTED clears the request. */
 HR_API void hr_ctx_interrupt(hr_ctx *ctx);
 
 /* Memory by kind. Every byte the library allocates has a kind; `hr_plan` predicts the same kinds. */
@@ -105,6 +105,7 @@ typedef struct hr_mem_report {
     size_t now_total, peak_total;                 /* peak of the sum, not sum of the peaks */
     uint64_t calls;                               /* allocations so far */
     size_t rss_now, rss_peak;                     /* of the whole process, as the system tells; 0: unknown */
+    size_t machine;                               /* what the process may use: machine or cgroup limit */
 } hr_mem_report;
 
 HR_API void hr_ctx_memory(const hr_ctx *ctx, hr_mem_report *out);

@@ -7,6 +7,7 @@
 
 #include "base/pool.h"
 
+#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -52,6 +53,8 @@ hr_status hr_fail(hr_ctx *ctx, hr_status status, const char *format, ...)
     va_start(args, format);
     pthread_mutex_lock(&ctx->lock);
     vsnprintf(ctx->message, sizeof ctx->message, format, args);
+    if (status == HR_INTERRUPTED) /* the request is answered */
+        ctx->interrupted = 0;
     pthread_mutex_unlock(&ctx->lock);
     va_end(args);
     return status;
@@ -221,8 +224,15 @@ size_t hr_machine_memory(void)
 
 size_t hr_process_rss(void)
 {
-    size_t kib = read_number("/proc/self/status", "VmRSS:");
-    return kib == SIZE_MAX ? 0 : kib * 1024;
+    /* "size resident ..." in pages; read without stdio, which would allocate at each line of a training log */
+    char text[128];
+    int fd = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
+    ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
+    if (fd >= 0)
+        close(fd);
+    text[n > 0 ? n : 0] = 0;
+    unsigned long long pages;
+    return sscanf(text, "%*u %llu", &pages) == 1 ? (size_t)pages * (size_t)sysconf(_SC_PAGESIZE) : 0;
 }
 
 void hr_ctx_memory(const hr_ctx *ctx, hr_mem_report *out)
@@ -233,6 +243,7 @@ void hr_ctx_memory(const hr_ctx *ctx, hr_mem_report *out)
     pthread_mutex_unlock(lock);
     struct rusage usage;
     out->rss_now = hr_process_rss();
+    out->machine = hr_machine_memory();
     out->rss_peak = getrusage(RUSAGE_SELF, &usage) == 0 ? (size_t)usage.ru_maxrss * 1024 : 0;
 }
 

@@ -7,7 +7,8 @@
 #define HR_CHECKPOINT_FORMAT "headroom-checkpoint"
 #define HR_MANIFEST          "manifest.json"
 
-enum { HR_CHECKPOINT_VERSION = 1, HR_CRC_BLOCK = 1 << 20, HR_CHECKPOINT_FILES_MAX = 128, HR_FILE_NAME_MAX = 64 };
+enum { HR_CHECKPOINT_VERSION = 1, HR_CRC_BLOCK = 1 << 20, HR_CHECKPOINT_FILES_MAX = 128, HR_FILE_NAME_MAX = 64,
+       HR_HEADER_ALIGN = 4096 };
 
 /* The manifest's own checksum is its first entry: CRC-32C of the text with eight zeros in that place. */
 #define HR_MANIFEST_SUM "manifest_crc32c"

@@ -83,6 +83,8 @@ static hr_status bad(hr_checkpoint *ck, const char *what)
 static hr_status read_meta(hr_checkpoint *ck, const cJSON *meta)
 {
     const cJSON *item;
+    if (!cJSON_IsObject(meta))
+        return bad(ck, "\"meta\" is not an object");
     cJSON_ArrayForEach(item, meta)
     {
         if (ck->meta.count == HR_META_MAX || !cJSON_IsString(item) || strlen(item->string) >= HR_META_KEY ||
@@ -98,6 +100,14 @@ static bool plain_name(const char *name)
     return *name && *name != '.' && strlen(name) < HR_FILE_NAME_MAX && !strchr(name, '/');
 }
 
+static bool has_file(const hr_checkpoint *ck, const char *name)
+{
+    int i = 0;
+    while (i < ck->num_files && strcmp(ck->file[i].name, name) != 0)
+        i++;
+    return i < ck->num_files;
+}
+
 static hr_status read_file_entry(hr_checkpoint *ck, const cJSON *item)
 {
     const cJSON *name = cJSON_GetObjectItemCaseSensitive(item, "name");
@@ -107,6 +117,8 @@ static hr_status read_file_entry(hr_checkpoint *ck, const cJSON *item)
         return bad(ck, "an entry of \"files\" has no proper name, bytes or crc32c");
     if (ck->num_files == HR_CHECKPOINT_FILES_MAX)
         return bad(ck, "too many files");
+    if (has_file(ck, name->valuestring))
+        return bad(ck, "a file stands twice in \"files\"");
     mapped_file *f = &ck->file[ck->num_files];
     snprintf(f->name, sizeof f->name, "%s", name->valuestring);
     char path[HR_PATH_MAX];
@@ -170,8 +182,19 @@ static bool whole(const cJSON *item, uint64_t *out)
     return (double)*out == item->valuedouble;
 }
 
+/* A file holds a tensor, or a shard of it, once. */
+static hr_status check_new(hr_checkpoint *ck, const hr_tensor *t, int file)
+{
+    int count = 0;
+    for (int i = ck->num_entries - 1; i >= 0 && ck->entries[i].file == file; i--, count++)
+        if (strcmp(ck->entries[i].tensor.name, t->name) == 0)
+            return bad_file(ck, &ck->file[file], "a tensor stands twice in the header");
+    return count < HR_TENSORS_MAX ? HR_OK : bad_file(ck, &ck->file[file], "too many tensors");
+}
+
 static hr_status add_entry(hr_checkpoint *ck, const hr_tensor *t, int file)
 {
+    HR_TRY(check_new(ck, t, file));
     if (ck->num_entries == ck->room) {
         const int room = ck->room ? 2 * ck->room : 32;
         entry *grown = hr_realloc(ck->ctx, HR_MEM_CHECKPOINT, ck->entries, (size_t)room * sizeof *grown);
@@ -220,6 +243,8 @@ static hr_status read_safetensors(hr_checkpoint *ck, int file)
         n = n << 8 | f->map.data[i];
     if (n > f->map.size - 8 || n > HEADER_LIMIT || n < 2)
         return bad_file(ck, f, "the header is longer than the file");
+    if ((8 + n) % HR_HEADER_ALIGN != 0)
+        return bad_file(ck, f, "the data do not begin at a multiple of 4096 bytes");
     HR_TRY(verify_blocks(ck, f, 0, 8 + (size_t)n));
     cJSON *root = cJSON_ParseWithLength((const char *)f->map.data + 8, (size_t)n);
     hr_status st = cJSON_IsObject(root) ? HR_OK : bad_file(ck, f, "the header is not a JSON object");

@@ -119,7 +119,7 @@ static hr_status put_header(sum_file *f, const hr_checkpoint_content *content, b
         offset += bytes;
     }
     at += (size_t)snprintf(text + at, room - at, "}");
-    while (at % 4096)
+    while (at % HR_HEADER_ALIGN)
         text[at++] = ' ';
     for (int i = 0; i < 8; i++)
         text[i] = (char)((at - 8) >> (8 * i));

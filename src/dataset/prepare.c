@@ -48,13 +48,14 @@ hr_prepare_options hr_prepare_options_default(void)
 
 static hr_text_options text_options(const hr_prepare_options *o)
 {
+    const bool pieces = o->char_ngram_min != 0 && o->char_ngram_max != 0; /* either being 0 means none */
     return (hr_text_options){.vocabulary = o->vocabulary,
                              .min_df = o->min_df,
                              .hash_bins = o->hash_bins,
                              .max_words = o->max_words,
                              .word_ngrams = o->word_ngrams,
-                             .char_ngram_min = o->char_ngram_min,
-                             .char_ngram_max = o->char_ngram_max,
+                             .char_ngram_min = pieces ? o->char_ngram_min : 0,
+                             .char_ngram_max = pieces ? o->char_ngram_max : 0,
                              .title_field = o->title_field};
 }
 

@@ -10,6 +10,12 @@
 /* dropout sites of stream 4 */
 enum { SITE_POOLED = 255, INIT_EMBEDDING = 128, INIT_W1 = 129 };
 
+/* Features of all micro-steps of an update. */
+static int64_t max_entries(const hr_encoder_options *o)
+{
+    return o->accumulate * o->max_batch * o->max_row;
+}
+
 hr_status hr_encoder_check(hr_ctx *ctx, const hr_encoder_options *o)
 {
     if (o->type == HR_ENCODER_DENSE && o->features != o->dim)
@@ -17,6 +23,9 @@ hr_status hr_encoder_check(hr_ctx *ctx, const hr_encoder_options *o)
                        (long long)o->dim, (long long)o->features, (long long)o->features);
     if (o->features < 1 || o->features > (INT64_C(1) << 32) - 1)
         return hr_fail(ctx, HR_ERR_CONFIG, "encoder: %lld features, expected 1 to 2^32 - 1", (long long)o->features);
+    if (o->training && o->type == HR_ENCODER_BOW && max_entries(o) > UINT32_MAX)
+        return hr_fail(ctx, HR_ERR_CONFIG, "encoder: %lld features in one update, expected below 2^32; lower train.batch or "
+                       "train.accumulate", (long long)max_entries(o));
     return HR_OK;
 }
 
@@ -30,9 +39,10 @@ static int64_t param_sizes(const hr_encoder_options *o, hr_param out[HR_RESIDUAL
     return 2 * (d * d + d);
 }
 
-static int64_t max_entries(const hr_encoder_options *o)
+/* Elements of an array of the forward pass: with a residual block, whole panels of rows. */
+static int64_t forward_size(const hr_encoder_options *o)
 {
-    return o->accumulate * o->max_batch * o->max_row;
+    return (o->residual ? hr_panel_rows(o->max_batch) : o->max_batch) * o->dim;
 }
 
 void hr_encoder_memory(const hr_encoder_options *o, int threads, size_t bytes[HR_MEM_KINDS])
@@ -41,10 +51,10 @@ void hr_encoder_memory(const hr_encoder_options *o, int threads, size_t bytes[HR
     if (o->type != HR_ENCODER_BOW)
         return;
     hr_param p[HR_RESIDUAL_PARAMS];
-    const size_t bd = (size_t)(o->max_batch * o->dim) * sizeof(float);
+    const size_t bd = (size_t)(o->max_batch * o->dim) * sizeof(float), forward = (size_t)forward_size(o) * sizeof(float);
     const size_t residual = o->residual ? (size_t)param_sizes(o, p) * sizeof(float) : 0;
     const size_t table = hr_mul((size_t)o->features, (size_t)o->dim * sizeof(float));
-    size_t scratch = (o->residual ? 3 : 1) * bd + (size_t)o->max_batch * sizeof(float);
+    size_t scratch = (o->residual ? 3 : 1) * forward + (size_t)o->max_batch * sizeof(float);
     if (o->training) {
         bytes[HR_MEM_ENCODER_WEIGHTS] = hr_add(bytes[HR_MEM_ENCODER_WEIGHTS], hr_add(table, residual));
         bytes[HR_MEM_ENCODER_STATE] = hr_add(bytes[HR_MEM_ENCODER_STATE], hr_add(hr_mul(table, 2), 3 * residual));
@@ -114,7 +124,7 @@ static hr_status create_training(hr_encoder *e)
 
 static hr_status create_scratch(hr_encoder *e)
 {
-    const int64_t n = e->o.max_batch * e->o.dim;
+    const int64_t n = forward_size(&e->o);
     e->h0 = HR_ARRAY(e->be.ctx, HR_MEM_ENCODER_SCRATCH, float, n);
     e->inv_norm = HR_ARRAY(e->be.ctx, HR_MEM_ENCODER_SCRATCH, float, e->o.max_batch);
     if (!e->h0 || !e->inv_norm)

@@ -21,7 +21,7 @@ struct hr_encoder {
     hr_param embedding; /* (F, D); its gradient is never stored */
     hr_param residual[HR_RESIDUAL_PARAMS];
     bool owns;
-    /* of the last forward, (max_batch, D) each */
+    /* of the last forward, (max_batch, D) each; with a residual block max_batch is rounded up to whole panels */
     float *h0, *hidden, *h, *tmp;
     float *inv_norm;    /* (max_batch) */
     /* waiting for the update: gradients of h0 of all micro-steps, and the features they go to */

@@ -3,10 +3,12 @@
 
 #include <string.h>
 
-void hr_residual_forward(hr_encoder *e, int64_t rows)
+/* Works on whole panels, so that the output of an instance does not depend on the others of its batch. */
+void hr_residual_forward(hr_encoder *e, int64_t batch)
 {
-    const int64_t dim = e->o.dim;
+    const int64_t dim = e->o.dim, rows = hr_panel_rows(batch);
     const float *b1 = e->residual[HR_PARAM_B1].w, *b2 = e->residual[HR_PARAM_B2].w;
+    memset(e->h0 + batch * dim, 0, (size_t)((rows - batch) * dim) * sizeof(float));
     for (int64_t b = 0; b < rows; b++) {
         memcpy(e->hidden + b * dim, b1, (size_t)dim * sizeof(float));
         for (int64_t d = 0; d < dim; d++)

@@ -171,6 +171,9 @@ hr_status hr_head_top(hr_head *head, hr_head_topk *work, int64_t batch, const fl
         return (hr_status)work->failed;
     for (int64_t b = 0; b < batch; b++) {
         merge(&call, threads, b);
+        if (work->count[b] < k)
+            return hr_fail(head->ctx, HR_ERR_NUMERIC, "head: the scores of row %lld of the batch are not numbers; the model has "
+                                                      "diverged", (long long)b);
         memcpy(ids + b * k, work->id + b * work->max_k, (size_t)k * sizeof *ids);
         memcpy(scores + b * k, work->score + b * work->max_k, (size_t)k * sizeof *scores);
     }

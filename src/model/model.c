@@ -186,20 +186,28 @@ static hr_status read_spec(hr_ctx *ctx, hr_checkpoint *ck, int64_t max_batch, hr
     return HR_OK;
 }
 
+enum { SHARDS_MAX = 64 };
+
+/* Whether a mapped tensor has this type and width, and lies where its elements may be read. */
+static bool fits(const hr_tensor *t, hr_tensor_type type, int64_t cols)
+{
+    return t->type == type && t->cols == cols && (uintptr_t)t->data % hr_tensor_element_bytes(type) == 0;
+}
+
 /* Shards of one tensor as pointers; all but the last must have the same rows, and their sum must be `rows`. */
 static hr_status find_shards(hr_model *m, const char *name, hr_tensor_type type, int64_t rows, int64_t cols, int64_t *shard_rows,
                              int *count, const void *data[])
 {
     *count = hr_checkpoint_shards(m->ck, name);
     int64_t sum = 0;
-    if (*count > 64)
-        return hr_fail(m->ctx, HR_ERR_DATA, "tensor \"%s\" has %d shards, expected at most 64", name, *count);
+    if (*count > SHARDS_MAX)
+        return hr_fail(m->ctx, HR_ERR_DATA, "tensor \"%s\" has %d shards, expected at most %d", name, *count, SHARDS_MAX);
     for (int i = 0; i < *count || i == 0; i++) {
         hr_tensor t;
         HR_TRY(hr_checkpoint_find(m->ck, name, i, &t));
         if (i == 0)
             *shard_rows = t.rows;
-        if (t.type != type || t.cols != cols || t.rows > *shard_rows || (i + 1 < *count && t.rows != *shard_rows) || t.rows < 1)
+        if (!fits(&t, type, cols) || t.rows > *shard_rows || (i + 1 < *count && t.rows != *shard_rows) || t.rows < 1)
             return hr_fail(m->ctx, HR_ERR_DATA, "tensor \"%s\", shard %d: type or shape do not fit the model", name, i);
         data[i] = t.data;
         sum += t.rows;
@@ -212,9 +220,9 @@ static hr_status find_shards(hr_model *m, const char *name, hr_tensor_type type,
 static hr_status attach_segment(hr_model *m, int i)
 {
     const hr_segment_options *s = &hr_head_get_options(m->head)->segment[i];
-    const void *codes[64], *scales[64];
+    const void *codes[SHARDS_MAX] = {0}, *scales[SHARDS_MAX] = {0};
     int64_t shard_rows = 0, scale_rows = 0;
-    int count, scale_count;
+    int count = 0, scale_count = 0;
     char name[HR_TENSOR_NAME_MAX];
     snprintf(name, sizeof name, "head.%d.codes", i);
     const int64_t cols = (int64_t)(hr_dense_pitch(s->dtype, m->dim) / s->dtype.bytes);
@@ -237,8 +245,9 @@ static hr_status attach_segment(hr_model *m, int i)
 static hr_status map_tensor(hr_model *m, const char *name, hr_tensor_type type, int64_t rows, int64_t cols, const void **data)
 {
     hr_tensor t;
+    *data = NULL;
     HR_TRY(hr_checkpoint_find(m->ck, name, 0, &t));
-    if (t.type != type || t.rows != rows || t.cols != cols)
+    if (!fits(&t, type, cols) || t.rows != rows)
         return hr_fail(m->ctx, HR_ERR_DATA, "tensor \"%s\": type or shape do not fit the model", name);
     *data = t.data;
     return hr_checkpoint_verify(m->ck, t.data, (size_t)rows * (size_t)cols * hr_tensor_element_bytes(type));
@@ -259,7 +268,7 @@ static hr_status attach_encoder(hr_model *m)
         if (all[i].residual && !e->residual)
             continue;
         HR_TRY(hr_checkpoint_find(m->ck, all[i].name, 0, &t));
-        if (t.type != HR_T_F32 || t.rows != all[i].rows || t.cols != all[i].cols)
+        if (!fits(&t, HR_T_F32, all[i].cols) || t.rows != all[i].rows)
             return hr_fail(m->ctx, HR_ERR_DATA, "tensor \"%s\": type or shape do not fit the model", all[i].name);
         if (all[i].residual) /* small, and read by every call; embeddings are verified as they are touched */
             HR_TRY(hr_checkpoint_verify(m->ck, t.data, (size_t)(t.rows * t.cols) * sizeof(float)));
@@ -268,10 +277,10 @@ static hr_status attach_encoder(hr_model *m)
     return HR_OK;
 }
 
-/* The label order must be a permutation, or results would name labels that do not exist. */
+/* The label order must stay within the labels, or results would name some that do not exist. */
 static hr_status attach_order(hr_model *m)
 {
-    const void *data;
+    const void *data = NULL;
     HR_TRY(map_tensor(m, "labels.external", HR_T_U32, m->labels, 1, &data));
     m->external = data;
     for (int64_t l = 0; l < m->labels; l++)
@@ -287,7 +296,7 @@ static hr_status attach_all(hr_model *m)
     for (int i = 0; i < hr_head_get_options(m->head)->num_segments; i++)
         HR_TRY(attach_segment(m, i));
     if (hr_head_get_options(m->head)->bias == HR_BIAS_PER_LABEL) {
-        const void *bias;
+        const void *bias = NULL;
         HR_TRY(map_tensor(m, "head.bias", HR_T_F32, m->labels, 1, &bias));
         hr_head_attach_bias(m->head, bias);
     }

@@ -22,7 +22,7 @@ hr_status hr_text_options_check(hr_ctx *ctx, const hr_text_options *o)
     if (!none && !fine)
         return hr_fail(
             ctx, HR_ERR_USAGE,
-            "character n-grams of %d to %d, expected 2 <= shortest <= longest <= 10, or 0 and 0 for none",
+            "character n-grams of %d to %d, expected 2 <= shortest <= longest <= 10, or 0 for none",
             o->char_ngram_min, o->char_ngram_max);
     return HR_OK;
 }

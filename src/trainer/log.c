@@ -8,7 +8,11 @@ hr_status hr_run_log_open(hr_run *run)
 {
     char path[HR_PATH_MAX];
     HR_TRY(hr_path_format(run->ctx, path, "%s/log.jsonl", run->folder));
+    uint64_t bytes;
     HR_TRY(hr_file_append(run->ctx, path, &run->log));
+    HR_TRY(hr_file_size(&run->log, &bytes));
+    if (bytes < run->log_bytes) /* lost or edited: go on after what there is */
+        run->log_bytes = bytes;
     return hr_file_truncate(&run->log, run->log_bytes);
 }
 

@@ -2,20 +2,31 @@
  * their memory with, so that plan and run cannot drift apart unnoticed (tests/trainer/test_plan.c). */
 #include "trainer/run.h"
 
-#include <stdlib.h>
+#include "base/number.h"
 
-hr_schedule hr_run_schedule(const hr_config *config, int64_t steps)
+
+/* "0.5,0.75" */
+static hr_status read_milestones(const hr_config *config, hr_schedule *s)
 {
-    hr_schedule s = {.type = (hr_schedule_type)hr_config_choice(config, "train.schedule"), .steps = steps,
-                     .gamma = hr_config_number(config, "train.gamma")};
-    s.warmup = (int64_t)(hr_config_number(config, "train.warmup") * (double)steps);
     const char *text = hr_config_text(config, "train.milestones");
-    while (*text && s.milestones < HR_MILESTONES_MAX) {
-        char *end;
-        s.milestone[s.milestones++] = strtod(text, &end);
-        text = *end == ',' ? end + 1 : end == text ? "" : end;
+    for (const char *at = text; *at;) {
+        const size_t n = strcspn(at, ",");
+        double v, before = s->milestones ? s->milestone[s->milestones - 1] : 0;
+        if (s->milestones == HR_MILESTONES_MAX || !hr_parse_number(at, n, &v) || v < before || v > 1)
+            return hr_fail(hr_config_ctx(config), HR_ERR_CONFIG, "train.milestones: found '%s', expected at most %d ascending "
+                           "shares in [0, 1] with commas between them, such as 0.5,0.75", text, HR_MILESTONES_MAX);
+        s->milestone[s->milestones++] = v;
+        at += n + (at[n] == ',');
     }
-    return s;
+    return HR_OK;
+}
+
+hr_status hr_run_schedule(const hr_config *config, int64_t steps, hr_schedule *out)
+{
+    *out = (hr_schedule) {.type = (hr_schedule_type)hr_config_choice(config, "train.schedule"), .steps = steps,
+                         .warmup = (int64_t)(hr_config_number(config, "train.warmup") * (double)steps),
+                         .gamma = hr_config_number(config, "train.gamma")};
+    return read_milestones(config, out);
 }
 
 int64_t hr_run_wanted(const hr_dataset *ds, hr_split split, int top_k)

@@ -40,15 +40,16 @@ typedef struct hr_run {
 } hr_run;
 
 /* ---- plan.c ---- */
-hr_schedule hr_run_schedule(const hr_config *config, int64_t steps);
+/* HR_ERR_CONFIG when train.milestones is not a list of ascending shares. */
+hr_status hr_run_schedule(const hr_config *config, int64_t steps, hr_schedule *out);
 /* Number of candidates that validation asks for. */
 int64_t hr_run_wanted(const hr_dataset *dataset, hr_split split, int top_k);
 
 /* ---- save.c ---- */
 hr_status hr_run_save(hr_run *run);
-/* Continues from the newest usable checkpoint; *found = false: there is none. */
+/* Continues from the newest usable checkpoint, as the key `resume` allows; *found = false: there is none. */
 hr_status hr_run_resume(hr_run *run, bool *found);
-/* Writes RUN/model from the best checkpoint. Changes the weights in memory: the last thing a run does. */
+/* Writes RUN/model from the best checkpoint, or from the present state when that one is damaged. Changes the weights in memory: the last thing a run does. */
 hr_status hr_run_export(hr_run *run);
 
 /* ---- log.c ---- */

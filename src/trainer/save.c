@@ -5,6 +5,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 enum { EXTRA_MAX = 16, KEPT_MAX = 4096 };
 
@@ -46,9 +47,12 @@ static hr_status collect_step(void *arg, const char *name)
     if (strncmp(name, "step-", 5) != 0)
         return HR_OK;
     const long long step = strtoll(name + 5, &end, 10);
-    if (end == name + 5 || *end || list->count == KEPT_MAX)
+    if (end == name + 5 || *end || step < 0 || list->count == KEPT_MAX)
         return HR_OK;
-    list->step[list->count++] = step;
+    int at = list->count++;
+    for (; at > 0 && list->step[at - 1] > step; at--)
+        list->step[at] = list->step[at - 1];
+    list->step[at] = step;
     return HR_OK;
 }
 
@@ -111,8 +115,8 @@ static hr_status check_same_run(hr_run *run, const hr_checkpoint *ck, const char
                        "folder, or the same configuration", path, run->folder);
     HR_TRY(hr_checkpoint_text(ck, "data.fingerprint", &text));
     if (strcmp(text, run->dataset->fingerprint) != 0)
-        return hr_fail(run->ctx, HR_ERR_DATA, "%s was trained on data with fingerprint %s, %s has %s", path, text,
-                       run->dataset->path, run->dataset->fingerprint);
+        return hr_fail(run->ctx, HR_ERR_CONFIG, "%s was trained on data with fingerprint %s, %s has %s; use another run folder, "
+                       "or the same data", path, text, run->dataset->path, run->dataset->fingerprint);
     HR_TRY(hr_checkpoint_text(ck, "isa", &text));
     if (strcmp(text, hr_ctx_isa(run->ctx)) != 0)
         hr_log(run->ctx, HR_LOG_WARNING, "resuming with kernels %s what was trained with %s: the encoder's last bits may differ",
@@ -135,17 +139,65 @@ static hr_status read_state(hr_run *run, hr_checkpoint *ck)
     return hr_model_load(run->model, ck);
 }
 
-static hr_status load_step(hr_run *run, int64_t step)
+static hr_status load_step(hr_run *run, int64_t step, bool verify_all)
 {
     char path[HR_PATH_MAX];
     hr_checkpoint *ck = NULL;
     HR_TRY(step_folder(run, step, path));
-    HR_TRY(hr_checkpoint_open(run->ctx, path, false, &ck));
+    HR_TRY(hr_checkpoint_open(run->ctx, path, verify_all, &ck));
     hr_status st = check_same_run(run, ck, path);
     if (st == HR_OK)
         st = read_state(run, ck);
     hr_checkpoint_close(ck);
     return st;
+}
+
+/* A file that is wrong, cut or gone. */
+static bool damaged(hr_status st)
+{
+    return st == HR_ERR_DATA || st == HR_ERR_NOINPUT;
+}
+
+/* From the newest checkpoint on; unless `strict`, a damaged one is passed over with a warning. */
+static hr_status load_newest(hr_run *run, const step_list *list, bool strict)
+{
+    for (int i = list->count - 1; i >= 0; i--) {
+        hr_status st = load_step(run, list->step[i], false);
+        if (st == HR_OK)
+            run->saved_step = list->step[i];
+        if (!damaged(st) || strict || i == 0)
+            return st;
+        hr_log(run->ctx, HR_LOG_WARNING, "%s; going back to the checkpoint before it", hr_ctx_message(run->ctx));
+    }
+    return HR_OK;
+}
+
+/* Folders that a killed process did not finish. */
+static hr_status remove_unfinished(void *arg, const char *name)
+{
+    hr_run *run = arg;
+    char path[HR_PATH_MAX];
+    const size_t n = strlen(name);
+    if (strncmp(name, "step-", 5) != 0 || n < 4 || strcmp(name + n - 4, ".tmp") != 0)
+        return HR_OK;
+    HR_TRY(hr_path_format(run->ctx, path, "%s/ckpt/%s", run->folder, name));
+    return hr_dir_remove(run->ctx, path);
+}
+
+static hr_status resume_from(hr_run *run, const step_list *list, bool *found)
+{
+    const char *how = hr_config_text(run->config, "resume");
+    char path[HR_PATH_MAX];
+    if (strcmp(how, "never") == 0 && list->count > 0)
+        return hr_fail(run->ctx, HR_ERR_CANTCREATE, "%s holds a run that has come to step %lld; use another run folder, or "
+                       "resume=auto to continue it", run->folder, (long long)list->step[list->count - 1]);
+    if (strcmp(how, "strict") == 0 && list->count == 0)
+        return hr_fail(run->ctx, HR_ERR_NOINPUT, "%s: resume=strict, but there is no checkpoint to resume from", run->folder);
+    HR_TRY(hr_path_format(run->ctx, path, "%s/ckpt", run->folder));
+    HR_TRY(hr_dir_each(run->ctx, path, remove_unfinished, run));
+    HR_TRY(load_newest(run, list, strcmp(how, "strict") == 0));
+    *found = list->count > 0;
+    return HR_OK;
 }
 
 hr_status hr_run_resume(hr_run *run, bool *found)
@@ -155,18 +207,8 @@ hr_status hr_run_resume(hr_run *run, bool *found)
     if (!list)
         return HR_ERR_NOMEM;
     hr_status st = list_steps(run, list);
-    const bool strict = strcmp(hr_config_text(run->config, "resume"), "strict") == 0;
-    for (int i = list->count - 1; st == HR_OK && i >= 0 && !*found; i--) {
-        st = load_step(run, list->step[i]);
-        *found = st == HR_OK;
-        run->saved_step = *found ? list->step[i] : -1;
-        if (st == HR_ERR_DATA && !strict && i > 0) { /* damaged: the one before it */
-            hr_log(run->ctx, HR_LOG_WARNING, "%s; going back to the checkpoint before it", hr_ctx_message(run->ctx));
-            st = HR_OK;
-        }
-    }
-    if (st == HR_OK && strict && !*found)
-        st = hr_fail(run->ctx, HR_ERR_NOINPUT, "%s: resume=strict, but there is no checkpoint to resume from", run->folder);
+    if (st == HR_OK)
+        st = resume_from(run, list, found);
     hr_free(run->ctx, list);
     return st;
 }
@@ -184,6 +226,18 @@ static hr_status add_extra(hr_run *run, const char *folder, const char *name, ch
     return HR_OK;
 }
 
+/* Verified as a whole first: a half-loaded model would be worse than the present one. */
+static hr_status load_best(hr_run *run)
+{
+    if (run->best_step < 0 || run->best_step == run->step)
+        return HR_OK;
+    hr_status st = load_step(run, run->best_step, true);
+    if (!damaged(st))
+        return st;
+    hr_log(run->ctx, HR_LOG_WARNING, "%s; the model is made of the last step instead of the best one", hr_ctx_message(run->ctx));
+    return HR_OK;
+}
+
 hr_status hr_run_export(hr_run *run)
 {
     char path[HR_PATH_MAX], extra_path[EXTRA_MAX][HR_PATH_MAX];
@@ -191,8 +245,7 @@ hr_status hr_run_export(hr_run *run)
     hr_tensor_list list = {0};
     hr_meta meta = {0};
     int count = 0;
-    if (run->best_step >= 0 && run->best_step != run->step)
-        HR_TRY(load_step(run, run->best_step));
+    HR_TRY(load_best(run));
     for (const char *const *name = hr_text_model_files(); *name; name++)
         HR_TRY(add_extra(run, run->dataset->path, *name, extra_path, extra, &count));
     HR_TRY(add_extra(run, run->dataset->path, "label.names.bytes.npy", extra_path, extra, &count));

@@ -70,7 +70,7 @@ static hr_status create_model(hr_run *run)
     return HR_OK;
 }
 
-static void set_schedule(hr_run *run)
+static hr_status set_schedule(hr_run *run)
 {
     const hr_config *c = run->config;
     const int64_t b = run->spec.head.max_batch, most = hr_config_int(c, "train.max_steps");
@@ -78,9 +78,9 @@ static void set_schedule(hr_run *run)
     run->total_steps = run->steps_per_epoch * hr_config_int(c, "train.epochs");
     if (most > 0 && most < run->total_steps)
         run->total_steps = most;
-    run->schedule = hr_run_schedule(c, run->total_steps);
     run->head_lr = (float)hr_config_number(c, "head.lr");
     run->encoder_lr = (float)hr_config_number(c, "encoder.lr");
+    return hr_run_schedule(c, run->total_steps, &run->schedule);
 }
 
 static hr_status set_up(hr_run *run)
@@ -90,13 +90,12 @@ static hr_status set_up(hr_run *run)
     HR_TRY(hr_dataset_open(ctx, hr_config_text(run->config, "dataset"), &run->dataset));
     HR_TRY(hr_instances_make(run->config, run->dataset, &run->in));
     HR_TRY(hr_model_spec_make(run->config, run->dataset, run->in.max_features, run->in.mean_positives, &run->spec));
-    set_schedule(run);
+    HR_TRY(set_schedule(run));
     HR_TRY(create_model(run));
     HR_TRY(hr_batch_create(ctx, &run->in, run->spec.head.max_batch, run->spec.head.dim, &run->batch));
     HR_TRY(open_validation(run));
     bool found = false;
-    if (strcmp(hr_config_text(run->config, "resume"), "never") != 0)
-        HR_TRY(hr_run_resume(run, &found));
+    HR_TRY(hr_run_resume(run, &found));
     if (found)
         hr_log(ctx, HR_LOG_INFO, "resuming %s at step %lld of %lld", run->folder, (long long)run->step,
                (long long)run->total_steps);
@@ -209,34 +208,35 @@ static hr_status validate(hr_run *run)
 
 /* ---- the loop ---- */
 
-static bool at_end_of_epochs(const hr_run *run, int64_t every)
-{
-    return every > 0 && run->step % (run->steps_per_epoch * every) == 0;
-}
-
-/* Between two steps of different encoder updates everything there is to save is in the tensors. */
-static bool may_save(const hr_run *run)
+/* Between two encoder updates everything there is to save is in the tensors; validation, checkpoints and interrupts
+ * wait for that. */
+static bool after_update(const hr_run *run)
 {
     return run->step % run->spec.encoder.accumulate == 0 || run->step == run->total_steps;
 }
 
+/* Whether the steps since the last encoder update contain a multiple of `every` (0: never), or the last step of all. */
+static bool due(const hr_run *run, int64_t every)
+{
+    const int64_t accumulate = run->spec.encoder.accumulate, rest = run->step % accumulate;
+    const int64_t before = run->step - (rest ? rest : accumulate);
+    return run->step == run->total_steps || (every > 0 && run->step / every > before / every);
+}
+
 /* What has to be done after a step: loss and progress, validation, checkpoint. */
-static hr_status after_step(hr_run *run, const double *loss, bool *save_due)
+static hr_status after_step(hr_run *run, const double *loss)
 {
     const hr_config *c = run->config;
     const bool last = run->step == run->total_steps;
     if (loss || run->step % hr_config_int(c, "log.every") == 0 || last)
         HR_TRY(log_step(run, loss));
-    if (run->ranking && (last || at_end_of_epochs(run, hr_config_int(c, "eval.every"))))
+    if (!after_update(run))
+        return HR_OK;
+    if (run->ranking && due(run, run->steps_per_epoch * hr_config_int(c, "eval.every")))
         HR_TRY(validate(run));
     const int64_t every = hr_config_int(c, "checkpoint.every");
-    if (last || run->stopped_early || (every > 0 ? run->step % every == 0 : at_end_of_epochs(run, 1)) ||
-        run->best_step == run->step)
-        *save_due = true;
-    if (*save_due && may_save(run)) {
-        *save_due = false;
+    if (due(run, every > 0 ? every : run->steps_per_epoch) || run->stopped_early || run->best_step == run->step)
         HR_TRY(hr_run_save(run));
-    }
     return HR_OK;
 }
 
@@ -250,15 +250,14 @@ static hr_status stop_now(hr_run *run)
 static hr_status loop(hr_run *run)
 {
     const int64_t loss_every = hr_config_int(run->config, "loss.every");
-    bool save_due = false;
     run->started = hr_clock();
     run->started_step = run->step;
     while (run->step < run->total_steps && !run->stopped_early) {
         double loss = 0;
         const bool want_loss = loss_every > 0 && run->step % loss_every == 0;
         HR_TRY(train_step(run, want_loss ? &loss : NULL));
-        HR_TRY(after_step(run, want_loss ? &loss : NULL, &save_due));
-        if (hr_ctx_interrupted(run->ctx) && may_save(run))
+        HR_TRY(after_step(run, want_loss ? &loss : NULL));
+        if (hr_ctx_interrupted(run->ctx) && after_update(run))
             return stop_now(run);
     }
     return HR_OK;
