@@ -7,7 +7,7 @@ static const char usage[] = "headroom prepare INPUT OUTPUT [options]\n"
                             "\n"
                             "  headroom prepare raw/ data/\n"
                             "  headroom prepare train.txt data/ --format xmlrepo --test-input test.txt\n"
-                            "  headroom prepare raw/ data/ --vocabulary 100000 --char-ngram-min 0 "
+                            "  headroom prepare raw/ data/ --vocabulary 100000 --char-ngram-max 0 "
                             "--propensity-a 0.6 --propensity-b 2.6\n"
                             "\n"
                             "Reads INPUT (a folder, or one file of sparse text; plain, .gz, .xz or .zst) and "
@@ -51,7 +51,9 @@ static hr_status run(cli *c, int argc, char **argv)
         {"max-words", ARG_INT, &o.max_words, 1, 1e9, "N", "words of a text that count (300)"},
         {"word-ngrams", ARG_INT, &o.word_ngrams, 1, 2, "N", "1: words; 2: word pairs too (2)"},
         {"char-ngram-min", ARG_INT, &o.char_ngram_min, 0, 16, "N", "shortest piece of a word; 0: none (3)"},
-        {"char-ngram-max", ARG_INT, &o.char_ngram_max, 0, 16, "N", "longest piece of a word (5)"},
+        {"char-ngram-max", ARG_INT, &o.char_ngram_max, 0, 16, "N", "longest piece of a word (4)"},
+        {"char-words", ARG_INT, &o.char_words, 0, 1e9, "N",
+         "only so many first words of a text give pieces; 0: all (12)"},
         {"no-title-field", ARG_NO, &o.title_field, 0, 0, NULL,
          "words before the TAB are not terms of their own"},
         {"hash-bins", ARG_INT64, &o.hash_bins, 0, 4e9, "N", "hash terms into N bins instead of a vocabulary"},

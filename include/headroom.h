@@ -153,7 +153,8 @@ typedef struct hr_prepare_options {
     int64_t min_df;            /* a term must be in at least so many training texts; default 2 */
     int max_words;             /* words of a text that count; default 300 */
     int word_ngrams;           /* 1: words; 2: word pairs too; default 2 */
-    int char_ngram_min, char_ngram_max; /* lengths of character n-grams within a word; 0: none; default 3, 5 */
+    int char_ngram_min, char_ngram_max; /* lengths of character n-grams within a word; 0: none; default 3, 4 */
+    int char_words;            /* only so many first words of a text give character n-grams; 0: all; default 12 */
     bool title_field;          /* words before the TAB also count as terms of their own; default true */
     int64_t hash_bins;         /* > 0: no vocabulary, terms are hashed into so many bins */
     double propensity_a, propensity_b; /* Jain et al. 2016; default 0.55, 1.5 */

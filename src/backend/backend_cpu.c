@@ -3,6 +3,8 @@
 
 #include <cblas.h>
 
+enum { PANEL = 64 };
+
 extern void openblas_set_num_threads(int threads);
 
 hr_backend hr_backend_make(hr_ctx *ctx)
@@ -22,7 +24,7 @@ static void run_panel(void *arg, int64_t task, int worker)
 {
     (void)worker;
     const product *p = arg;
-    const int64_t row = task * HR_PANEL, rows = p->m - row < HR_PANEL ? p->m - row : HR_PANEL;
+    const int64_t row = task * PANEL, rows = p->m - row < PANEL ? p->m - row : PANEL;
     const int lda = (int)(p->ta == CblasTrans ? p->m : p->k), ldb = (int)(p->tb == CblasTrans ? p->k : p->n);
     const float *a = p->ta == CblasTrans ? p->a + row : p->a + row * p->k;
     cblas_sgemm(CblasRowMajor, p->ta, p->tb, (int)rows, (int)p->n, (int)p->k, 1.0f, a, lda, p->b, ldb, p->beta,
@@ -31,12 +33,7 @@ static void run_panel(void *arg, int64_t task, int worker)
 
 static void run(const hr_backend *be, product p)
 {
-    hr_parallel_for(be->ctx, (p.m + HR_PANEL - 1) / HR_PANEL, run_panel, &p);
-}
-
-void hr_gemm_nt(const hr_backend *be, int64_t m, int64_t n, int64_t k, const float *a, const float *b, float beta, float *c)
-{
-    run(be, (product){CblasNoTrans, CblasTrans, m, n, k, a, b, beta, c});
+    hr_parallel_for(be->ctx, (p.m + PANEL - 1) / PANEL, run_panel, &p);
 }
 
 void hr_gemm_nn(const hr_backend *be, int64_t m, int64_t n, int64_t k, const float *a, const float *b, float beta, float *c)

@@ -37,7 +37,8 @@ hr_prepare_options hr_prepare_options_default(void)
         .max_words = 300,
         .word_ngrams = 2,
         .char_ngram_min = 3,
-        .char_ngram_max = 5,
+        .char_ngram_max = 4,
+        .char_words = 12,
         .title_field = true,
         .propensity_a = 0.55,
         .propensity_b = 1.5,
@@ -56,6 +57,7 @@ static hr_text_options text_options(const hr_prepare_options *o)
                              .word_ngrams = o->word_ngrams,
                              .char_ngram_min = pieces ? o->char_ngram_min : 0,
                              .char_ngram_max = pieces ? o->char_ngram_max : 0,
+                             .char_words = o->char_words,
                              .title_field = o->title_field};
 }
 

@@ -39,10 +39,10 @@ static int64_t param_sizes(const hr_encoder_options *o, hr_param out[HR_RESIDUAL
     return 2 * (d * d + d);
 }
 
-/* Elements of an array of the forward pass: with a residual block, whole panels of rows. */
-static int64_t forward_size(const hr_encoder_options *o)
+/* Of one worker in the residual block's forward pass. */
+static size_t panel_bytes(const hr_encoder_options *o)
 {
-    return (o->residual ? hr_panel_rows(o->max_batch) : o->max_batch) * o->dim;
+    return hr_mul(2 * HRK_BP * sizeof(float), (size_t)o->dim);
 }
 
 void hr_encoder_memory(const hr_encoder_options *o, int threads, size_t bytes[HR_MEM_KINDS])
@@ -51,10 +51,11 @@ void hr_encoder_memory(const hr_encoder_options *o, int threads, size_t bytes[HR
     if (o->type != HR_ENCODER_BOW)
         return;
     hr_param p[HR_RESIDUAL_PARAMS];
-    const size_t bd = (size_t)(o->max_batch * o->dim) * sizeof(float), forward = (size_t)forward_size(o) * sizeof(float);
+    const size_t bd = (size_t)(o->max_batch * o->dim) * sizeof(float);
     const size_t residual = o->residual ? (size_t)param_sizes(o, p) * sizeof(float) : 0;
     const size_t table = hr_mul((size_t)o->features, (size_t)o->dim * sizeof(float));
-    size_t scratch = (o->residual ? 3 : 1) * forward + (size_t)o->max_batch * sizeof(float);
+    size_t scratch = (o->residual ? 3 : 1) * bd + (size_t)o->max_batch * sizeof(float) +
+                     (o->residual ? (size_t)threads * panel_bytes(o) : 0);
     if (o->training) {
         bytes[HR_MEM_ENCODER_WEIGHTS] = hr_add(bytes[HR_MEM_ENCODER_WEIGHTS], hr_add(table, residual));
         bytes[HR_MEM_ENCODER_STATE] = hr_add(bytes[HR_MEM_ENCODER_STATE], hr_add(hr_mul(table, 2), 3 * residual));
@@ -124,7 +125,7 @@ static hr_status create_training(hr_encoder *e)
 
 static hr_status create_scratch(hr_encoder *e)
 {
-    const int64_t n = forward_size(&e->o);
+    const int64_t n = e->o.max_batch * e->o.dim;
     e->h0 = HR_ARRAY(e->be.ctx, HR_MEM_ENCODER_SCRATCH, float, n);
     e->inv_norm = HR_ARRAY(e->be.ctx, HR_MEM_ENCODER_SCRATCH, float, e->o.max_batch);
     if (!e->h0 || !e->inv_norm)
@@ -133,7 +134,8 @@ static hr_status create_scratch(hr_encoder *e)
     if (e->o.residual) {
         e->h = HR_ARRAY(e->be.ctx, HR_MEM_ENCODER_SCRATCH, float, n);
         e->hidden = HR_ARRAY(e->be.ctx, HR_MEM_ENCODER_SCRATCH, float, n);
-        if (!e->h || !e->hidden)
+        e->panels = hr_calloc(e->be.ctx, HR_MEM_ENCODER_SCRATCH, (size_t)hr_ctx_threads(e->be.ctx), panel_bytes(&e->o));
+        if (!e->h || !e->hidden || !e->panels)
             return HR_ERR_NOMEM;
     }
     return e->o.training ? create_training(e) : HR_OK;
@@ -183,6 +185,7 @@ void hr_encoder_destroy(hr_encoder *e)
         hr_free(ctx, e->h);
     hr_free(ctx, e->h0);
     hr_free(ctx, e->hidden);
+    hr_free(ctx, e->panels);
     hr_free(ctx, e->tmp);
     hr_free(ctx, e->inv_norm);
     hr_free(ctx, e->dh0);

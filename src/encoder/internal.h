@@ -21,9 +21,10 @@ struct hr_encoder {
     hr_param embedding; /* (F, D); its gradient is never stored */
     hr_param residual[HR_RESIDUAL_PARAMS];
     bool owns;
-    /* of the last forward, (max_batch, D) each; with a residual block max_batch is rounded up to whole panels */
+    /* of the last forward, (max_batch, D) each */
     float *h0, *hidden, *h, *tmp;
     float *inv_norm;    /* (max_batch) */
+    float *panels;      /* (threads, 2, D, HRK_BP) */
     /* waiting for the update: gradients of h0 of all micro-steps, and the features they go to */
     float *dh0;         /* (accumulate * max_batch, D) */
     int64_t pending_rows, pending;

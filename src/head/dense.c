@@ -8,7 +8,7 @@
 
 enum { TILE = 96 };
 
-int64_t hr_dense_tile(int64_t dim)
+static int64_t tile_rows(int64_t dim)
 {
     int64_t t = dim <= 2048 ? TILE : TILE * 2048 / dim / 8 * 8;
     return t < 8 ? 8 : t;
@@ -19,13 +19,13 @@ size_t hr_dense_pitch(hr_dtype dtype, int64_t dim)
     return hr_round_up(hr_mul((size_t)dim, dtype.bytes), 64);
 }
 
-size_t hr_dense_weight_bytes(const hr_segment_options *o, int64_t dim)
+static size_t weight_bytes(const hr_segment_options *o, int64_t dim)
 {
     size_t codes = hr_mul((size_t)o->rows, hr_dense_pitch(o->dtype, dim));
     return o->dtype.id == HR_I8R ? hr_add(codes, hr_mul((size_t)o->rows, sizeof(float))) : codes;
 }
 
-size_t hr_dense_state_bytes(const hr_segment_options *o, int64_t dim)
+static size_t state_bytes(const hr_segment_options *o, int64_t dim)
 {
     size_t n = hr_mul((size_t)o->rows, (size_t)dim);
     return hr_add(o->kahan ? hr_mul(n, 2) : 0, o->momentum > 0 ? hr_mul(n, o->momentum_dtype.bytes) : 0);
@@ -39,7 +39,7 @@ static int64_t pad(int64_t n, int64_t to)
 /* Sizes of the scratch arrays in floats, in the order of hr_tile_scratch; draws take half of the last one. */
 static void scratch_sizes(int64_t dim, int64_t max_batch, int64_t size[5])
 {
-    const int64_t t = hr_dense_tile(dim), d = pad(dim, HRK_DP), b = pad(max_batch, HRK_BP);
+    const int64_t t = tile_rows(dim), d = pad(dim, HRK_DP), b = pad(max_batch, HRK_BP);
     size[0] = d * t;
     size[1] = b * t;
     size[2] = b * t;
@@ -49,14 +49,14 @@ static void scratch_sizes(int64_t dim, int64_t max_batch, int64_t size[5])
         size[i] = pad(size[i], 16);
 }
 
-size_t hr_dense_scratch_bytes(int64_t dim, int64_t max_batch)
+static size_t scratch_bytes(int64_t dim, int64_t max_batch)
 {
     int64_t size[5];
     scratch_sizes(dim, max_batch, size);
     return (size_t)(size[0] + size[1] + size[2] + size[3] + size[4]) * sizeof(float);
 }
 
-hr_tile_scratch hr_dense_scratch(uint8_t *memory, int64_t dim, int64_t max_batch)
+static hr_tile_scratch make_scratch(uint8_t *memory, int64_t dim, int64_t max_batch)
 {
     int64_t size[5];
     scratch_sizes(dim, max_batch, size);
@@ -70,7 +70,7 @@ hr_tile_scratch hr_dense_scratch(uint8_t *memory, int64_t dim, int64_t max_batch
     return s;
 }
 
-hr_status hr_dense_create(hr_ctx *ctx, hr_segment *seg)
+static hr_status create(hr_ctx *ctx, hr_segment *seg)
 {
     const hr_segment_options *o = &seg->o;
     const size_t n = (size_t)o->rows * (size_t)seg->dim;
@@ -88,7 +88,7 @@ hr_status hr_dense_create(hr_ctx *ctx, hr_segment *seg)
     return HR_OK;
 }
 
-void hr_dense_destroy(hr_ctx *ctx, hr_segment *seg)
+static void destroy(hr_ctx *ctx, hr_segment *seg)
 {
     hr_free(ctx, seg->codes[0]);
     hr_free(ctx, seg->scales[0]);
@@ -102,7 +102,7 @@ static float first_scale(float init)
     return init > 0 ? exp2f(ceilf(log2f(init / 127.0f))) : 0x1p-10f;
 }
 
-void hr_dense_init_rows(hr_segment *seg, uint64_t seed, float init, int64_t row, int64_t rows)
+static void init_rows(hr_segment *seg, uint64_t seed, float init, int64_t row, int64_t rows)
 {
     hr_rng rng = hr_rng_make(seed, 0, seg->tensor, HR_STREAM_INIT);
     const float unit = ldexpf(init, seg->o.scale_log2), scale = first_scale(unit);
@@ -145,7 +145,7 @@ static void tile_logits(const hr_packed *x, const hrk_table *k, int64_t rows, co
         k->gemm_panel_bp(rows, x->dim, left, x->xt + p * x->dim * HRK_BP, z + p * rows * HRK_BP, HRK_BP, 1.0f, 0);
 }
 
-void hr_dense_scores(const hr_segment *seg, const hrk_table *k, const hr_packed *x, int64_t row, int64_t rows,
+static void scores(const hr_segment *seg, const hrk_table *k, const hr_packed *x, int64_t row, int64_t rows,
                      hr_tile_scratch *scratch)
 {
     decode_tile(seg, k, row, rows, scratch->w);
@@ -257,9 +257,9 @@ static void tile_bias(const hr_tile_step *s, int64_t rows, const float *g)
     }
 }
 
-void hr_dense_step(hr_segment *seg, const hr_tile_step *s, int64_t row, int64_t rows, hr_tile_scratch *scratch)
+static void step_tile(hr_segment *seg, const hr_tile_step *s, int64_t row, int64_t rows, hr_tile_scratch *scratch)
 {
-    hr_dense_scores(seg, s->k, s->x, row, rows, scratch);
+    scores(seg, s->k, s->x, row, rows, scratch);
     if (s->loss)
         *s->loss += tile_loss(s, rows, scratch->g, weight_scale(seg));
     tile_gradient(seg, s, rows, scratch->g, scratch->zpos);
@@ -274,7 +274,7 @@ void hr_dense_step(hr_segment *seg, const hr_tile_step *s, int64_t row, int64_t 
     }
 }
 
-void hr_dense_tensors(hr_segment *seg, int index, hr_tensor_list *list)
+static void tensors(hr_segment *seg, int index, hr_tensor_list *list)
 {
     const hr_segment_options *o = &seg->o;
     const struct {
@@ -298,3 +298,19 @@ void hr_dense_tensors(hr_segment *seg, int index, hr_tensor_list *list)
         snprintf(t->name, sizeof t->name, "head.%d.%s", index, all[i].name);
     }
 }
+
+const hr_family hr_family_dense = {
+    .name = "dense",
+    .tile_rows = tile_rows,
+    .weight_bytes = weight_bytes,
+    .state_bytes = state_bytes,
+    .scratch_bytes = scratch_bytes,
+    .scratch = make_scratch,
+    .create = create,
+    .destroy = destroy,
+    .init_rows = init_rows,
+    .scores = scores,
+    .step = step_tile,
+    .halve = hr_dense_halve,
+    .tensors = tensors,
+};

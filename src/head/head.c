@@ -12,6 +12,12 @@ static int64_t count_blocks(int64_t labels)
     return v;
 }
 
+const hr_family *hr_family_of(const hr_segment_options *o)
+{
+    static const hr_family *const all[] = {[HR_FAMILY_DENSE] = &hr_family_dense};
+    return all[o->family];
+}
+
 static int64_t pad(int64_t n, int64_t to)
 {
     return (n + to - 1) / to * to;
@@ -51,7 +57,10 @@ static head_sizes measure(const hr_head_options *o, int threads)
     s.partial = d * o->max_batch;
     s.levels = levels_of(s.blocks / s.chunk_blocks);
     s.xt = (size_t)(b * o->dim) * sizeof(float);
-    s.scratch = hr_round_up(hr_dense_scratch_bytes(o->dim, o->max_batch), 4096);
+    for (int i = 0; i < o->num_segments; i++) {
+        const size_t own = hr_round_up(hr_family_of(&o->segment[i])->scratch_bytes(o->dim, o->max_batch), 4096);
+        s.scratch = own > s.scratch ? own : s.scratch;
+    }
     if (o->training) {
         s.xp = (size_t)(d * o->max_batch) * sizeof(float);
         s.partials = (size_t)(s.chunk_blocks * s.partial) * sizeof(float);
@@ -66,8 +75,9 @@ void hr_head_memory(const hr_head_options *o, int threads, size_t bytes[HR_MEM_K
 {
     head_sizes s = measure(o, threads);
     for (int i = 0; o->training && i < o->num_segments; i++) {
-        bytes[HR_MEM_HEAD_WEIGHTS] = hr_add(bytes[HR_MEM_HEAD_WEIGHTS], hr_dense_weight_bytes(&o->segment[i], o->dim));
-        bytes[HR_MEM_HEAD_STATE] = hr_add(bytes[HR_MEM_HEAD_STATE], hr_dense_state_bytes(&o->segment[i], o->dim));
+        const hr_family *family = hr_family_of(&o->segment[i]);
+        bytes[HR_MEM_HEAD_WEIGHTS] = hr_add(bytes[HR_MEM_HEAD_WEIGHTS], family->weight_bytes(&o->segment[i], o->dim));
+        bytes[HR_MEM_HEAD_STATE] = hr_add(bytes[HR_MEM_HEAD_STATE], family->state_bytes(&o->segment[i], o->dim));
     }
     bytes[HR_MEM_HEAD_STATE] = hr_add(bytes[HR_MEM_HEAD_STATE], s.bias);
     size_t scratch = s.xt + s.xp + s.partials + s.stack + s.loss + (size_t)threads * s.scratch + sizeof(hr_head);
@@ -110,7 +120,7 @@ static void init_block(void *arg, int64_t task, int worker)
     const int64_t end = begin + head->block_rows < head->o.labels ? begin + head->block_rows : head->o.labels;
     for (int64_t at = begin; at < end;) {
         hr_tile t = hr_head_tile_at(head, at, end);
-        hr_dense_init_rows(&head->segment[t.segment], head->o.seed, head->o.init, t.row, t.rows);
+        head->segment[t.segment].family->init_rows(&head->segment[t.segment], head->o.seed, head->o.init, t.row, t.rows);
         at += t.rows;
     }
 }
@@ -120,12 +130,12 @@ static hr_status create_segments(hr_head *head)
     int64_t row = 0;
     for (int i = 0; i < head->o.num_segments; i++) {
         hr_segment *seg = &head->segment[i];
-        *seg = (hr_segment){.o = head->o.segment[i], .first_row = row, .dim = head->o.dim, .alpha = 1.0f,
+        *seg = (hr_segment){.o = head->o.segment[i], .family = hr_family_of(&head->o.segment[i]), .first_row = row, .dim = head->o.dim, .alpha = 1.0f,
                             .tensor = head->o.first_tensor + 2 * (unsigned)i,
                             .pitch = hr_dense_pitch(head->o.segment[i].dtype, head->o.dim)};
         row += seg->o.rows;
         if (head->o.training)
-            HR_TRY(hr_dense_create(head->ctx, seg));
+            HR_TRY(seg->family->create(head->ctx, seg));
     }
     return HR_OK;
 }
@@ -191,7 +201,8 @@ void hr_head_destroy(hr_head *head)
         return;
     hr_ctx *ctx = head->ctx;
     for (int i = 0; head->o.training && i < head->o.num_segments; i++)
-        hr_dense_destroy(ctx, &head->segment[i]);
+        if (head->segment[i].family)
+            head->segment[i].family->destroy(ctx, &head->segment[i]);
     if (head->owns_bias)
         hr_free(ctx, head->bias);
     hr_free(ctx, head->scratch);
@@ -226,7 +237,7 @@ hr_tile hr_head_tile_at(const hr_head *head, int64_t at, int64_t end)
     while (at >= head->segment[i].first_row + head->segment[i].o.rows)
         i++;
     const hr_segment *seg = &head->segment[i];
-    hr_tile t = {.segment = i, .axis_row = at, .row = at - seg->first_row, .rows = hr_dense_tile(head->o.dim)};
+    hr_tile t = {.segment = i, .axis_row = at, .row = at - seg->first_row, .rows = seg->family->tile_rows(head->o.dim)};
     if (t.rows > end - at)
         t.rows = end - at;
     if (t.rows > seg->o.rows - t.row)
@@ -236,7 +247,7 @@ hr_tile hr_head_tile_at(const hr_head *head, int64_t at, int64_t end)
 
 hr_tile_scratch hr_head_scratch(hr_head *head, int worker)
 {
-    return hr_dense_scratch(head->scratch + (size_t)worker * head->scratch_bytes, head->o.dim, head->o.max_batch);
+    return head->segment[0].family->scratch(head->scratch + (size_t)worker * head->scratch_bytes, head->o.dim, head->o.max_batch);
 }
 
 /* With head.arith=elmo the forward product sees X in e4m3 and dW sees it in bf16, as published. */
@@ -280,7 +291,7 @@ unsigned hr_head_tensor_numbers(const hr_head_options *options)
 void hr_head_tensors(hr_head *head, hr_tensor_list *list)
 {
     for (int i = 0; i < head->o.num_segments; i++)
-        hr_dense_tensors(&head->segment[i], i, list);
+        head->segment[i].family->tensors(&head->segment[i], i, list);
     if (head->bias) {
         hr_tensor *t = &list->item[list->count++];
         *t = (hr_tensor){.name = "head.bias", .type = HR_T_F32, .rows = head->o.labels, .cols = 1, .data = head->bias};

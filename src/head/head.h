@@ -19,8 +19,11 @@ typedef enum hr_loss { HR_LOSS_BCE, HR_LOSS_SQUARED_HINGE } hr_loss;
 typedef enum hr_reduction { HR_SUM, HR_MEAN_LABELS, HR_MEAN_ALL } hr_reduction;
 typedef enum hr_bias { HR_BIAS_SCALAR, HR_BIAS_NONE, HR_BIAS_PER_LABEL } hr_bias;
 
+typedef enum hr_family_id { HR_FAMILY_DENSE } hr_family_id;
+
 typedef struct hr_segment_options {
     int64_t rows;
+    hr_family_id family;
     hr_dtype dtype;
     hr_rounding rounding;
     int scale_log2;          /* s: a code c means alpha * c * 2^-s */

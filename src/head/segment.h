@@ -10,6 +10,7 @@ enum { HR_SHARDS_MAX = 64 };
 
 typedef struct hr_segment {
     hr_segment_options o;
+    const struct hr_family *family;
     int64_t first_row; /* on the internal axis */
     int64_t dim;
     unsigned tensor;   /* random number of the weights; tensor + 1: of the momentum */
@@ -66,22 +67,37 @@ typedef struct hr_tile_step {
     double *loss;                   /* NULL: not wanted */
 } hr_tile_step;
 
-/* Dense family. Rows are relative to the segment; rows <= HR tile height. */
-int64_t hr_dense_tile(int64_t dim);
-size_t hr_dense_weight_bytes(const hr_segment_options *o, int64_t dim);
-size_t hr_dense_state_bytes(const hr_segment_options *o, int64_t dim);
-size_t hr_dense_scratch_bytes(int64_t dim, int64_t max_batch);
-hr_status hr_dense_create(hr_ctx *ctx, hr_segment *seg);
-void hr_dense_destroy(hr_ctx *ctx, hr_segment *seg);
-void hr_dense_init_rows(hr_segment *seg, uint64_t seed, float init, int64_t row, int64_t rows);
-hr_tile_scratch hr_dense_scratch(uint8_t *memory, int64_t dim, int64_t max_batch);
-void hr_dense_scores(const hr_segment *seg, const hrk_table *k, const hr_packed *x, int64_t row, int64_t rows,
-                     hr_tile_scratch *scratch);
-void hr_dense_step(hr_segment *seg, const hr_tile_step *step, int64_t row, int64_t rows, hr_tile_scratch *scratch);
-/* Halves all codes of the rows (alpha has fallen below 1/2). */
-void hr_dense_halve(hr_segment *seg, hr_rng rng, int64_t row, int64_t rows);
-void hr_dense_tensors(hr_segment *seg, int index, hr_tensor_list *list);
+/* A family of segments on the CPU: everything the head asks of one (contracts: head.h). Rows are relative to the segment;
+ * a tile has at most tile_rows(dim) of them. Another family, or the same one on another device, is another such table. */
+typedef struct hr_family {
+    const char *name;
+    int64_t (*tile_rows)(int64_t dim);
+    /* what create will book, by kind, and the scratch of one worker */
+    size_t (*weight_bytes)(const hr_segment_options *o, int64_t dim);
+    size_t (*state_bytes)(const hr_segment_options *o, int64_t dim);
+    size_t (*scratch_bytes)(int64_t dim, int64_t max_batch);
+    hr_tile_scratch (*scratch)(uint8_t *memory, int64_t dim, int64_t max_batch);
+    hr_status (*create)(hr_ctx *ctx, hr_segment *seg);
+    void (*destroy)(hr_ctx *ctx, hr_segment *seg);
+    void (*init_rows)(hr_segment *seg, uint64_t seed, float init, int64_t row, int64_t rows);
+    /* logits of a tile in code units, without factor and bias, into scratch->g */
+    void (*scores)(const hr_segment *seg, const hrk_table *k, const hr_packed *x, int64_t row, int64_t rows,
+                   hr_tile_scratch *scratch);
+    /* one training step of a tile */
+    void (*step)(hr_segment *seg, const hr_tile_step *step, int64_t row, int64_t rows, hr_tile_scratch *scratch);
+    /* halves all codes of the rows (alpha has fallen below 1/2) */
+    void (*halve)(hr_segment *seg, hr_rng rng, int64_t row, int64_t rows);
+    /* appends views of the segment's arrays: export and import */
+    void (*tensors)(hr_segment *seg, int index, hr_tensor_list *list);
+} hr_family;
 
+extern const hr_family hr_family_dense;
+
+/* The table of a segment's family. */
+const hr_family *hr_family_of(const hr_segment_options *o);
+
+/* dense_update.c */
+void hr_dense_halve(hr_segment *seg, hr_rng rng, int64_t row, int64_t rows);
 /* Updates of one row that need more than the SGD kernel: dense_update.c. dw is in seg's row order, D long. */
 void hr_dense_update_row(hr_segment *seg, const hr_tile_step *step, int64_t row, float *dw, hr_tile_scratch *scratch);
 

@@ -71,7 +71,7 @@ static void run_block(void *arg, int64_t task, int worker)
         s.rng = hr_rng_make(head->o.seed, work->step, seg->tensor, HR_STREAM_ROUND);
         s.rescale_rng = hr_rng_make(head->o.seed, work->step, seg->tensor, HR_STREAM_RESCALE);
         s.momentum_rng = hr_rng_make(head->o.seed, work->step, seg->tensor + 1, HR_STREAM_STATE);
-        hr_dense_step(seg, &s, t.row, t.rows, &scratch);
+        seg->family->step(seg, &s, t.row, t.rows, &scratch);
         at += t.rows;
     }
 }
@@ -144,7 +144,7 @@ static void halve_block(void *arg, int64_t task, int worker)
         const hr_tile t = hr_head_tile_at(head, at, end);
         hr_segment *seg = &head->segment[t.segment];
         if (seg->alpha < 0.5f)
-            hr_dense_halve(seg, hr_rng_make(head->o.seed, work->step, seg->tensor, HR_STREAM_ROUND), t.row, t.rows);
+            seg->family->halve(seg, hr_rng_make(head->o.seed, work->step, seg->tensor, HR_STREAM_ROUND), t.row, t.rows);
         at += t.rows;
     }
 }

@@ -137,7 +137,8 @@ static void scan_block(void *arg, int64_t task, int worker)
                 return;
             }
         }
-        hr_dense_scores(&head->segment[t.segment], &head->k, &head->packed, t.row, t.rows, &scratch);
+        const hr_segment *seg = &head->segment[t.segment];
+        seg->family->scores(seg, &head->k, &head->packed, t.row, t.rows, &scratch);
         scan_tile(call, worker, &t, scratch.g);
         at += t.rows;
     }

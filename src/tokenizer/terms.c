@@ -24,6 +24,8 @@ hr_status hr_text_options_check(hr_ctx *ctx, const hr_text_options *o)
             ctx, HR_ERR_USAGE,
             "character n-grams of %d to %d, expected 2 <= shortest <= longest <= 10, or 0 for none",
             o->char_ngram_min, o->char_ngram_max);
+    if (o->char_words < 0)
+        return hr_fail(ctx, HR_ERR_USAGE, "char_words is %d, expected 0 (all) or more", o->char_words);
     return HR_OK;
 }
 

@@ -69,7 +69,7 @@ hr_terms_each(const hr_words *words, const hr_text_options *options, hr_term_fn 
             if (title && options->title_field)
                 emit(arg, HR_TERM_TITLE, words->start[i], length);
         }
-        if (options->char_ngram_max > 0)
+        if (options->char_ngram_max > 0 && (options->char_words == 0 || i < options->char_words))
             hr_chars_each(words, i, options->char_ngram_min, options->char_ngram_max, emit, arg);
     }
 }

@@ -89,6 +89,7 @@ static hr_status read_fields(const json_reader *reader, hr_text_model *model)
     HR_TRY(read_int(reader, "word_ngrams", &o->word_ngrams));
     HR_TRY(read_int(reader, "char_ngram_min", &o->char_ngram_min));
     HR_TRY(read_int(reader, "char_ngram_max", &o->char_ngram_max));
+    HR_TRY(read_int(reader, "char_words", &o->char_words));
     o->title_field = cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(reader->root, "title_field"));
     HR_TRY(hr_text_options_check(reader->ctx, o));
     if (model->features < 1 || (o->hash_bins > 0 && model->features != o->hash_bins))

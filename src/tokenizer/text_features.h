@@ -11,7 +11,7 @@
 
 typedef struct hr_text_options {
     int64_t vocabulary, min_df, hash_bins;
-    int max_words, word_ngrams, char_ngram_min, char_ngram_max;
+    int max_words, word_ngrams, char_ngram_min, char_ngram_max, char_words;
     bool title_field;
 } hr_text_options;
 

@@ -216,6 +216,7 @@ static hr_status write_options(const hr_vocabulary_source *from, const char *fol
         {"word_ngrams", o->word_ngrams},
         {"char_ngram_min", o->char_ngram_min},
         {"char_ngram_max", o->char_ngram_max},
+        {"char_words", o->char_words},
     };
     cJSON *root = cJSON_CreateObject();
     bool fine = root && cJSON_AddStringToObject(root, "format", "headroom-text") &&

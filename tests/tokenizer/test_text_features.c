@@ -130,6 +130,28 @@ static void terms_of_a_text(void **state)
     fixture_end(&f);
 }
 
+static void only_the_first_words_give_ngrams(void **state)
+{
+    (void)state;
+    fixture f;
+    fixture_begin(&f);
+    hr_words words;
+    assert_ok(&f, hr_words_init(f.ctx, 100, &words));
+    hr_text_options options = small;
+    options.word_ngrams = 1;
+    options.char_ngram_min = options.char_ngram_max = 3;
+    options.char_words = 1;
+    static listed l;
+    l = (listed){.words = &words};
+    hr_words_split(&words, "ab cd ef", 8);
+    hr_terms_each(&words, &options, list_term, &l);
+    assert_string_equal(l.text, "w:ab|c: ab|c:ab |w:cd|w:ef|");
+    options.char_words = -1;
+    assert_int_equal(hr_text_options_check(f.ctx, &options), HR_ERR_USAGE);
+    hr_words_deinit(f.ctx, &words);
+    fixture_end(&f);
+}
+
 static hr_text_model *learn(fixture *f, const hr_text_options *options, const char *const *texts, int count)
 {
     hr_text_learner *learner = NULL;
@@ -336,13 +358,10 @@ static void damaged_models(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(words_of_a_text),
-        cmocka_unit_test(limits_of_a_text),
-        cmocka_unit_test(terms_of_a_text),
-        cmocka_unit_test(weights_by_the_formula),
-        cmocka_unit_test(words_get_half_of_the_places),
-        cmocka_unit_test(rare_terms_are_dropped),
-        cmocka_unit_test(hashed_terms),
+        cmocka_unit_test(words_of_a_text),        cmocka_unit_test(limits_of_a_text),
+        cmocka_unit_test(terms_of_a_text),        cmocka_unit_test(only_the_first_words_give_ngrams),
+        cmocka_unit_test(weights_by_the_formula), cmocka_unit_test(words_get_half_of_the_places),
+        cmocka_unit_test(rare_terms_are_dropped), cmocka_unit_test(hashed_terms),
         cmocka_unit_test(damaged_models),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
