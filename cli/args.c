@@ -74,8 +74,11 @@ static hr_status unknown_option(cli *c, const char *name, const arg_option *opti
     const char *nearest = args_nearest(name, names, count);
     if (nearest)
         return cli_fail(c, HR_ERR_USAGE, "unknown option '--%s'; did you mean '--%s'?", name, nearest);
-    return cli_fail(c, HR_ERR_USAGE, "unknown option '--%s'; 'headroom %s --help' lists those there are",
-                    name, c->command);
+    bool has_keys = false;
+    for (int i = 0; i < count; i++)
+        has_keys = has_keys || strcmp(names[i], "config") == 0;
+    return cli_fail(c, HR_ERR_USAGE, "unknown option '--%s'; 'headroom %s --help' lists those there are%s", name,
+                    c->command, has_keys ? ", and keys are written key=value" : "");
 }
 
 /* A whole token as a number; decimal digits, point and exponent only. */

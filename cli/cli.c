@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 /* ---- messages ---- */
@@ -51,7 +52,18 @@ void cli_say(cli *c, const char *format, ...)
     fputc('\n', stderr);
 }
 
-/* On a terminal a progress line replaces the one before it; in a file each is a line of its own. */
+/* In a file: a line every ten seconds, the first one after ten. */
+static bool progress_due(cli *c)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    bool due = c->next_progress != 0 && now.tv_sec >= c->next_progress;
+    if (due || c->next_progress == 0)
+        c->next_progress = now.tv_sec + 10;
+    return due;
+}
+
+/* On a terminal a progress line replaces the one before it; in a file some are lines of their own. */
 static void show_log(void *user, hr_log_level level, const char *line)
 {
     cli *c = user;
@@ -63,6 +75,8 @@ static void show_log(void *user, hr_log_level level, const char *line)
         c->progress_open = true;
         return;
     }
+    if (level == HR_LOG_PROGRESS && !progress_due(c))
+        return;
     cli_clear_progress(c);
     fprintf(stderr, "%s%s\n", level == HR_LOG_WARNING ? "warning: " : "", line);
 }
@@ -186,7 +200,7 @@ hr_status cli_open_config(cli *c, const cli_texts *files, char **assignments, in
     if (st != HR_OK)
         return st;
     char isa[16];
-    int threads = atoi(hr_config_value(*out, "threads"));
+    int threads = (int)strtol(hr_config_value(*out, "threads"), NULL, 10);
     snprintf(isa, sizeof isa, "%s", hr_config_value(*out, "isa"));
     hr_config_destroy(*out);
     *out = NULL;
@@ -195,4 +209,17 @@ hr_status cli_open_config(cli *c, const cli_texts *files, char **assignments, in
     if (st == HR_OK)
         st = make_config(c, files, assignments, count, out);
     return st;
+}
+
+hr_status cli_need_keys(cli *c, const hr_config *config, bool run)
+{
+    const char *dataset = hr_config_value(config, "dataset");
+    if (*dataset && (!run || *hr_config_value(config, "run")))
+        return HR_OK;
+    if (*dataset)
+        return cli_fail(c, HR_ERR_USAGE, "no run folder; add one: headroom %s dataset=%s run=runs/first", c->command,
+                        dataset);
+    return cli_fail(c, HR_ERR_USAGE,
+                    "no data set; type: headroom %s dataset=FOLDER%s, where FOLDER was made by 'headroom prepare'",
+                    c->command, run ? " run=runs/first" : "");
 }

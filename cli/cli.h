@@ -23,6 +23,7 @@ typedef struct cli {
     bool done;          /* help was printed: nothing is left to do */
     bool on_terminal;   /* stderr is one */
     bool progress_open; /* a progress line stands there without its newline */
+    int64_t next_progress; /* in a file: second of the clock before which no progress line is due; 0: none was */
     bool output_failed; /* stdout could not be written, and that was said */
     hr_ctx *ctx;        /* owned; NULL before cli_open */
 } cli;
@@ -52,6 +53,8 @@ void cli_close(cli *c);
 /* True after a signal asked us to stop. */
 bool cli_interrupted(void);
 
+/* HR_ERR_USAGE with what to type when the configuration names no data set or, if asked for, no run folder. */
+hr_status cli_need_keys(cli *c, const hr_config *config, bool run);
 /* Makes a context and a configuration from files, key=value assignments, --threads and --isa. The context has
  * the threads and isa that the configuration asks for. */
 hr_status cli_open_config(cli *c, const cli_texts *files, char **assignments, int count, hr_config **out);

@@ -66,6 +66,11 @@ static void print_origins(const hr_config *config)
     }
 }
 
+static hr_status written(cli *c, hr_status st)
+{
+    return st != HR_OK && output_unread() ? st : cli_report(c, st);
+}
+
 static hr_status show(cli *c, hr_config *config, const char *key, bool origins, bool as_json)
 {
     if (key)
@@ -75,7 +80,7 @@ static hr_status show(cli *c, hr_config *config, const char *key, bool origins, 
     else if (origins)
         print_origins(config);
     else
-        return cli_report(c, hr_config_write(config, 1));
+        return written(c, hr_config_write(config, 1));
     return HR_OK;
 }
 

@@ -97,6 +97,8 @@ static hr_status describe(cli *c, const char *path, bool verify, bool as_json)
     snprintf(as_dataset, sizeof as_dataset, "%s", hr_ctx_message(c->ctx));
     hr_predictor *predictor;
     st = hr_predictor_open(c->ctx, path, verify, &predictor);
+    if (st == HR_ERR_NOINPUT)
+        return cli_fail(c, st, "%s is neither a data set that 'headroom prepare' made, nor a model or a run", path);
     if (st != HR_OK)
         return cli_fail(c, st, "%s is neither a data set (%s) nor a model (%s)", path, as_dataset,
                         hr_ctx_message(c->ctx));

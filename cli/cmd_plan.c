@@ -29,6 +29,8 @@ static hr_status run(cli *c, int argc, char **argv)
     hr_plan plan;
     st = cli_open_config(c, &files, argv, argc, &config);
     if (st == HR_OK)
+        st = cli_need_keys(c, config, false);
+    if (st == HR_OK)
         st = cli_report(c, hr_plan_make(c->ctx, config, &plan));
     hr_config_destroy(config);
     if (st != HR_OK)
@@ -41,7 +43,8 @@ static hr_status run(cli *c, int argc, char **argv)
         print_memory_table(stdout, &plan, NULL);
     }
     if (!plan.fits)
-        return cli_fail(c, HR_ERR_NOMEM, "the run needs %s, this does not fit into the %s available",
+        return cli_fail(c, HR_ERR_NOMEM, "the run needs %s, this does not fit into the %s available; 'headroom train --force' would "
+                        "start all the same",
                         human_bytes(plan_whole(&plan)).text, human_bytes(plan.machine).text);
     return HR_OK;
 }

@@ -57,15 +57,17 @@ static hr_status check_plan(cli *c, const hr_config *config, bool force, hr_plan
         return HR_OK;
     }
     return cli_fail(c, HR_ERR_NOMEM,
-                    "the run needs %s and %s are available; smaller: head.dtype, encoder.dim, train.batch; "
-                    "--force goes on all the same",
+                    "the run needs %s and %s are available; smaller values of encoder.dim or train.batch, or a "
+                    "smaller head.dtype, need less; --force goes on all the same",
                     human_bytes(plan_whole(plan)).text, human_bytes(plan->machine).text);
 }
 
 static hr_status train(cli *c, const hr_config *config, bool force, bool as_json)
 {
     hr_plan plan;
-    hr_status st = check_plan(c, config, force, &plan);
+    hr_status st = cli_need_keys(c, config, true);
+    if (st == HR_OK)
+        st = check_plan(c, config, force, &plan);
     if (st != HR_OK)
         return st;
     hr_train_report report = {.best_metric = NAN};

@@ -2,6 +2,7 @@
 #include "output.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <string.h>
 
 bytes_text human_bytes(size_t bytes)
@@ -18,12 +19,18 @@ bytes_text human_bytes(size_t bytes)
     return out;
 }
 
+bool output_unread(void)
+{
+    struct pollfd out = {.fd = 1, .events = POLLOUT};
+    return poll(&out, 1, 0) == 1 && (out.revents & POLLERR) != 0;
+}
+
 hr_status output_flush(cli *c)
 {
     errno = 0;
     if (fflush(stdout) == 0 && !ferror(stdout))
         return HR_OK;
-    if (!c->output_failed)
+    if (!c->output_failed && !output_unread())
         cli_fail(c, HR_ERR_IO, "writing to standard output failed: %s",
                  errno ? strerror(errno) : "I/O error");
     c->output_failed = true;
@@ -84,7 +91,10 @@ static void metrics_table(const hr_metrics *m, const metric_row *rows, int count
     putchar('\n');
     for (int d = 0; d < HR_DECILES; d++) {
         printf("%-10d  %10lld  %10lld", d + 1, (long long)m->decile_labels[d], (long long)m->decile_pairs[d]);
-        print_values(m->decile_recall[d], count_ks(m));
+        if (m->decile_pairs[d] > 0)
+            print_values(m->decile_recall[d], count_ks(m));
+        else
+            putchar('\n');
     }
 }
 

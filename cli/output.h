@@ -13,8 +13,11 @@ typedef struct bytes_text {
 } bytes_text;
 bytes_text human_bytes(size_t bytes);
 
-/* HR_ERR_IO, with a message the first time, if something did not reach stdout. */
+/* HR_ERR_IO, with a message the first time, if something did not reach stdout. No message when the reader of a pipe
+ * has gone: 'headroom config | head' is no mistake. */
 hr_status output_flush(cli *c);
+/* Stdout is a pipe that nobody reads any more. */
+bool output_unread(void);
 
 /* ---- JSON ---- */
 

@@ -1,14 +1,7 @@
-/* The reader of saved predictions on any bytes: rows of a data set with nine labels and three test rows.
- * Build with -fsanitize=fuzzer,address,undefined and src/eval/predictions.c, src/eval/ranking.c, src/metrics, src/dataset, src/base. */
-#define _GNU_SOURCE
+/* The reader of saved predictions on any bytes: rows of a data set with nine labels and three test rows. */
+#include "fuzz.h"
+
 #include "eval/eval.h"
-
-#include <stdio.h>
-#include <stdlib.h>
-#include <sys/mman.h>
-#include <unistd.h>
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static const hr_dataset dataset = {
     .path = "fuzz",
@@ -28,17 +21,10 @@ static const hr_dataset dataset = {
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    hr_ctx_options options = hr_ctx_options_default();
-    options.threads = 1;
-    hr_ctx *ctx;
+    hr_ctx *ctx = fuzz_ctx();
     hr_metrics metrics;
     char path[64];
-    if (hr_ctx_create(&options, &ctx) != HR_OK)
-        abort();
-    int fd = memfd_create("fuzz", 0);
-    if (fd < 0 || write(fd, data, size) != (ssize_t)size)
-        abort();
-    snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+    int fd = fuzz_file(data, size, path);
     hr_eval_options eval = hr_eval_options_default();
     if (hr_eval_predictions(ctx, path, &dataset, &eval, &metrics) == HR_OK && !(metrics.precision[0] <= 1))
         abort();

@@ -201,8 +201,10 @@ static size_t read_number(const char *path, const char *after)
     size_t found = SIZE_MAX;
     while (found == SIZE_MAX && fgets(line, sizeof line, f)) {
         const char *at = after ? strstr(line, after) : line;
-        unsigned long long v;
-        if (at && sscanf(at + (after ? strlen(after) : 0), "%llu", &v) == 1)
+        char *end;
+        at = at ? at + (after ? strlen(after) : 0) : "";
+        const unsigned long long v = strtoull(at, &end, 10);
+        if (end != at)
             found = (size_t)v;
     }
     fclose(f);
@@ -231,8 +233,8 @@ size_t hr_process_rss(void)
     if (fd >= 0)
         close(fd);
     text[n > 0 ? n : 0] = 0;
-    unsigned long long pages;
-    return sscanf(text, "%*u %llu", &pages) == 1 ? (size_t)pages * (size_t)sysconf(_SC_PAGESIZE) : 0;
+    const char *space = strchr(text, ' ');
+    return space ? (size_t)strtoull(space, NULL, 10) * (size_t)sysconf(_SC_PAGESIZE) : 0;
 }
 
 void hr_ctx_memory(const hr_ctx *ctx, hr_mem_report *out)

@@ -116,7 +116,7 @@ void hr_schema_suggest(const char *name, char *text, size_t bytes)
             used = append(text, bytes, 0, "; did you mean ", schema[best].name);
     }
     if (used > 0 && (size_t)used + 1 < bytes)
-        strcpy(text + used, "?");
+        snprintf(text + used, bytes - (size_t)used, "?");
 }
 
 /* ---- values ---- */
@@ -206,7 +206,7 @@ static hr_status judge_bool(hr_ctx *ctx, const hr_key *key, const char *value, c
     for (int truth = 0; truth < 2; truth++) {
         for (int i = 0; i < 3; i++) {
             if (strcmp(value, words[truth][i]) == 0) {
-                strcpy(canonical, words[truth][0]);
+                snprintf(canonical, HR_VALUE_MAX, "%s", words[truth][0]);
                 return HR_OK;
             }
         }
@@ -221,7 +221,7 @@ static hr_status judge_choice(hr_ctx *ctx, const hr_key *key, const char *value,
     if (hr_schema_choice(key, value) < 0)
         return hr_fail(ctx, HR_ERR_CONFIG, "%s: %s is '%.80s', expected one of %s", where, key->name, value,
                        key->allowed);
-    strcpy(canonical, value);
+    memcpy(canonical, value, strlen(value) + 1); // its length was checked
     return HR_OK;
 }
 
@@ -279,6 +279,6 @@ hr_status hr_schema_judge(hr_ctx *ctx, int i, const char *value, const char *whe
     if (!is_plain_text(value))
         return hr_fail(ctx, HR_ERR_CONFIG,
                        "%s: %s must be UTF-8 text on one line, without control characters", where, key->name);
-    strcpy(canonical, value);
+    memcpy(canonical, value, strlen(value) + 1); // its length was checked
     return HR_OK;
 }

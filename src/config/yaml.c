@@ -203,7 +203,7 @@ static hr_status read_map(reader *r, const char *prefix, int level)
             HR_TRY(enter_section(r, &key, name));
             if (level == MAX_LEVELS)
                 return FAIL(r, &key, "maps are nested more than %d deep", MAX_LEVELS);
-            strcat(name, ".");
+            snprintf(name + n, sizeof name - (size_t)n, ".");
             HR_TRY(read_map(r, name, level + 1));
         }
         r->any_key = true;

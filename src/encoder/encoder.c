@@ -231,12 +231,13 @@ static void output_row(void *arg, int64_t b, int worker)
     const int64_t dim = e->o.dim;
     const float *h = e->o.type == HR_ENCODER_DENSE ? w->batch->dense + b * dim : e->h + b * dim;
     float *x = w->x + b * dim, scale = 1.0f;
-    if (e->o.type == HR_ENCODER_BOW && e->o.norm > 0) {
+    if (e->o.norm > 0) {
         double sum = 0;
         for (int64_t d = 0; d < dim; d++)
             sum += (double)h[d] * h[d];
         scale = sum > 0 ? (float)((double)e->o.norm / sqrt(sum)) : 0.0f;
-        e->inv_norm[b] = scale;
+        if (e->inv_norm)
+            e->inv_norm[b] = scale; /* given vectors have no backward */
     }
     for (int64_t d = 0; d < dim; d++)
         x[d] = scale * h[d];

@@ -4,7 +4,7 @@
  *   bow    embedding bag h0 = sum_j v_j E[f_j]; residual block h = h0 + W2 relu(W1 h0 + b1) + b2; scaled to a given
  *          length; dropout. In the manner of DeepXML/Astec (Dahiya et al., WSDM 2021). The embeddings are updated by
  *          Adam on the rows a batch touches, the residual block by AdamW.
- *   dense  given vectors, with dropout. */
+ *   dense  given vectors, scaled to a given length; dropout. */
 #ifndef HR_ENCODER_ENCODER_H
 #define HR_ENCODER_ENCODER_H
 

@@ -120,7 +120,10 @@ hr_status hr_eval_model(hr_ctx *ctx, const char *path, const char *dataset, cons
     hr_model *model = NULL;
     hr_dataset *ds = NULL;
     const hr_eval_options o = options ? *options : hr_eval_options_default();
-    hr_status st = hr_model_open(ctx, path, false, EVAL_BATCH, &model);
+    char folder[HR_PATH_MAX]; /* a run folder holds its model in "model" */
+    hr_status st = hr_path_format(ctx, folder, "%s/model", path);
+    if (st == HR_OK)
+        st = hr_model_open(ctx, hr_path_is_dir(folder) ? folder : path, false, EVAL_BATCH, &model);
     if (st == HR_OK)
         st = hr_dataset_open(ctx, dataset, &ds);
     if (st == HR_OK)

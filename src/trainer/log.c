@@ -33,9 +33,10 @@ hr_status hr_run_log(hr_run *run, const char *format, ...)
 void hr_run_progress(hr_run *run)
 {
     const double seconds = hr_clock() - run->started, done = (double)(run->step - run->started_step);
+    const int64_t epochs = (run->total_steps - 1) / run->steps_per_epoch + 1, epoch = run->step / run->steps_per_epoch + 1;
     const double left = done > 0 ? seconds / done * (double)(run->total_steps - run->step) : 0;
     hr_log(run->ctx, HR_LOG_PROGRESS, "epoch %lld/%lld  step %lld/%lld  %.0f rows/s  %.0f s left",
-           (long long)(run->step / run->steps_per_epoch + 1), (long long)((run->total_steps - 1) / run->steps_per_epoch + 1),
+           (long long)(epoch < epochs ? epoch : epochs), (long long)epochs,
            (long long)run->step, (long long)run->total_steps,
            seconds > 0 ? done * (double)run->spec.head.max_batch / seconds : 0, left);
 }

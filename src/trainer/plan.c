@@ -58,12 +58,13 @@ static void plan_eval(const hr_instances *in, const hr_model_spec *spec, int thr
     add(&bytes[HR_MEM_EVAL], eval > order ? eval : order);
 }
 
-/* Bytes of the tensors a checkpoint holds, for the tables of its checksums. */
-static size_t plan_checkpoint(const size_t bytes[HR_MEM_KINDS])
+/* Tables of the checksums of a checkpoint, and the text of its manifest: some bytes for each MiB of tensors. */
+static void plan_checkpoint(size_t bytes[HR_MEM_KINDS])
 {
     const size_t content = hr_add(hr_add(bytes[HR_MEM_HEAD_WEIGHTS], bytes[HR_MEM_HEAD_STATE]),
                                   hr_add(bytes[HR_MEM_ENCODER_WEIGHTS], bytes[HR_MEM_ENCODER_STATE]));
-    return hr_add((content >> 20) * 8, 128 << 10);
+    add(&bytes[HR_MEM_CHECKPOINT], hr_add((content >> 20) * 8, 128 << 10));
+    add(&bytes[HR_MEM_OTHER], hr_add((content >> 20) * 16, 32 << 10));
 }
 
 hr_status hr_plan_make(hr_ctx *ctx, const hr_config *config, hr_plan *out)
@@ -83,7 +84,7 @@ hr_status hr_plan_make(hr_ctx *ctx, const hr_config *config, hr_plan *out)
         add(&out->bytes[HR_MEM_BATCH], hr_batch_memory(&in, spec.head.max_batch, spec.head.dim));
         plan_eval(&in, &spec, threads, out->bytes);
         add(&out->bytes[HR_MEM_DATASET], sizeof(hr_dataset));
-        add(&out->bytes[HR_MEM_CHECKPOINT], plan_checkpoint(out->bytes));
+        plan_checkpoint(out->bytes);
         add(&out->bytes[HR_MEM_OTHER], sizeof(hr_run));
         out->mapped = ds->mapped_bytes;
         for (int k = 0; k < HR_MEM_KINDS; k++)

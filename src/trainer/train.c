@@ -43,7 +43,7 @@ static hr_status open_validation(hr_run *run)
         return HR_OK;
     hr_eval_options o = hr_eval_options_default();
     o.split = run->in.validation_split;
-    o.top_k = ds->labels < 10 ? (int)ds->labels : 10;
+    o.top_k = 10;
     const bool dense = ds->split[HR_SPLIT_TRAIN].dense != NULL;
     HR_TRY(hr_ranking_create(run->ctx, ds, &o, &run->ranking));
     return hr_eval_work_create(run->model, hr_run_wanted(ds, o.split, o.top_k), dense ? 0 : run->in.max_features,

@@ -478,6 +478,7 @@ static void test_dense(void **state)
     assert_int_equal(hr_encoder_create(ctx, &o, &e), HR_ERR_CONFIG);
     assert_non_null(strstr(hr_ctx_message(ctx), "set encoder.dim=13"));
     o.features = D;
+    o.norm = 0;
     check_ok(ctx, hr_encoder_create(ctx, &o, &e));
     float given[2 * D], x[2 * D];
     const uint32_t ids[] = {4, 5};
@@ -492,6 +493,18 @@ static void test_dense(void **state)
         assert_true(fabs(x[i] - given[i] * factor(&m, o.dropout, 255, 3, ids[i / D], (uint32_t)(i % D))) < 1e-4);
     hr_encoder_backward(e, &b, 3, x);
     hr_encoder_update(e, 1, 1);
+    hr_encoder_destroy(e);
+    o.norm = 3;
+    check_ok(ctx, hr_encoder_create(ctx, &o, &e));
+    hr_encoder_forward(e, &b, false, 0, x);
+    for (int i = 0; i < 2; i++) {
+        double length = 0, before = 0;
+        for (int d = 0; d < D; d++) {
+            length += (double)x[i * D + d] * x[i * D + d];
+            before += (double)given[i * D + d] * given[i * D + d];
+        }
+        assert_true(fabs(sqrt(length) - 3) < 1e-5 && fabs(x[i * D + 1] - 3 * given[i * D + 1] / sqrt(before)) < 1e-5);
+    }
     hr_encoder_destroy(e);
     check_ctx_empty(ctx);
 }

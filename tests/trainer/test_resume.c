@@ -81,8 +81,7 @@ static void remove_run(const fixture *f, const char *run)
 static int setup(void **state)
 {
     fixture *f = malloc(sizeof *f);
-    fixture_begin(f);
-    tiny_prepare(f);
+    tiny_begin(f);
     *state = f;
     return 0;
 }
