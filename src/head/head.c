@@ -26,7 +26,7 @@ static int64_t pad(int64_t n, int64_t to)
 static int64_t choose_chunk(const hr_head_options *o, int threads, int64_t blocks)
 {
     const int64_t block_rows = pad((o->labels + blocks - 1) / blocks, 64);
-    int64_t wanted = o->chunk > 0 ? o->chunk / block_rows : 4 * (int64_t)threads, n = 1;
+    int64_t wanted = o->chunk > 0 ? o->chunk / block_rows : 16 * (int64_t)threads, n = 1;
     while (2 * n <= wanted && 2 * n <= blocks)
         n *= 2;
     return n;

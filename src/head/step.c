@@ -14,8 +14,7 @@ typedef struct step_work {
     int64_t first_block; /* of the chunk */
     float gscale;
     float new_alpha[HR_SEGMENTS_MAX];
-    float *sum;          /* where the current tree addition goes */
-    const float *add;
+    int64_t chunk;       /* its number */
 } step_work;
 
 /* Index of the first positive of axis row `row` or later. */
@@ -78,45 +77,32 @@ static void run_block(void *arg, int64_t task, int worker)
 
 enum { STRIP = 4096 };
 
-static void add_strip(void *arg, int64_t task, int worker)
+/* to[i] += from[i] over a strip; `to` is always the sum of the lower blocks. */
+static void add(float *to, const float *from, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++)
+        to[i] += from[i];
+}
+
+/* One strip of all partials: the subtree of the chunk is summed into its first partial, which is then carried into the
+ * stack. Level j of the stack holds a finished subtree of 2^j chunks, as bit j of a counter would. */
+static void sum_strip(void *arg, int64_t task, int worker)
 {
     (void)worker;
     const step_work *work = arg;
-    const int64_t begin = task * STRIP, all = work->head->partial_size;
-    const int64_t end = begin + STRIP < all ? begin + STRIP : all;
-    for (int64_t i = begin; i < end; i++)
-        work->sum[i] += work->add[i];
-}
-
-/* sum += add, elementwise; the left operand is always the lower block. */
-static void add_partial(step_work *work, float *sum, const float *add)
-{
-    work->sum = sum;
-    work->add = add;
-    hr_parallel_for(work->head->ctx, (work->head->partial_size + STRIP - 1) / STRIP, add_strip, work);
-}
-
-/* The subtree of one chunk, summed into its first partial. */
-static void sum_chunk(step_work *work)
-{
-    hr_head *head = work->head;
+    const hr_head *head = work->head;
+    const int64_t begin = task * STRIP, size = head->partial_size, left = size - begin, n = left < STRIP ? left : STRIP;
+    float *first = head->partials + begin, *top = first;
     for (int64_t stride = 1; stride < head->chunk_blocks; stride *= 2)
         for (int64_t i = 0; i + stride < head->chunk_blocks; i += 2 * stride)
-            add_partial(work, head->partials + i * head->partial_size, head->partials + (i + stride) * head->partial_size);
-}
-
-/* Adds the sum of chunk number `chunk` to the stack: level j holds a finished subtree of 2^j chunks. */
-static void carry(step_work *work, int64_t chunk)
-{
-    hr_head *head = work->head;
-    float *top = head->partials;
+            add(first + i * size, first + (i + stride) * size, n);
     int level = 0;
-    for (; chunk >> level & 1; level++) {
-        float *left = head->stack + level * head->partial_size;
-        add_partial(work, left, top);
-        top = left;
+    for (; work->chunk >> level & 1; level++) {
+        float *lower = head->stack + level * size + begin;
+        add(lower, top, n);
+        top = lower;
     }
-    memcpy(head->stack + level * head->partial_size, top, (size_t)head->partial_size * sizeof(float));
+    memcpy(head->stack + level * size + begin, top, (size_t)n * sizeof(float));
 }
 
 static hr_status check_input(hr_head *head, const hr_head_batch *batch, float lr)
@@ -200,10 +186,10 @@ hr_status hr_head_step(hr_head *head, const hr_head_batch *batch, float lr, uint
     hr_head_pack(head, batch->rows, batch->x);
     const int64_t chunks = head->blocks / head->chunk_blocks;
     for (int64_t c = 0; c < chunks; c++) {
+        work.chunk = c;
         work.first_block = c * head->chunk_blocks;
         hr_parallel_for(head->ctx, head->chunk_blocks, run_block, &work);
-        sum_chunk(&work);
-        carry(&work, c);
+        hr_parallel_for(head->ctx, (head->partial_size + STRIP - 1) / STRIP, sum_strip, &work);
     }
     int level = 0;
     while (chunks >> (level + 1))

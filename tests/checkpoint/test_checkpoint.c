@@ -119,6 +119,46 @@ static void test_round_trip(void **state)
     fixture_end(&f);
 }
 
+static bool same_bytes(const char *a, const char *b)
+{
+    hr_ctx *ctx = check_ctx(1, "ref");
+    hr_map x, y;
+    check_ok(ctx, hr_map_open(ctx, a, &x));
+    check_ok(ctx, hr_map_open(ctx, b, &y));
+    const bool same = x.size == y.size && memcmp(x.data, y.data, x.size) == 0;
+    hr_map_close(&x);
+    hr_map_close(&y);
+    check_ctx_empty(ctx);
+    return same;
+}
+
+/* tests/golden/checkpoint_v1 holds generation 1 as the first version wrote it: it can be read, and is written the same. */
+static void test_golden(void **state)
+{
+    (void)state;
+    static const char golden[] = HR_SOURCE_DIR "/tests/golden/checkpoint_v1";
+    static const char *const files[] = {"model.safetensors", "head-00000-of-00003.safetensors", "head-00001-of-00003.safetensors",
+                                        "head-00002-of-00003.safetensors", "extra.txt"};
+    fixture f;
+    content x;
+    char path[2 * HR_PATH_MAX], written[3 * HR_PATH_MAX], kept[512];
+    hr_checkpoint *ck = NULL;
+    fixture_begin(&f);
+    make_content(&f, &x, 1);
+    check_ok(f.ctx, hr_checkpoint_open(f.ctx, golden, true, &ck));
+    check_content(f.ctx, ck, &x);
+    assert_string_equal(hr_meta_get(hr_checkpoint_meta(ck), "text"), "a \"quoted\" \\ word");
+    hr_checkpoint_close(ck);
+    check_ok(f.ctx, hr_checkpoint_write(f.ctx, fixture_path(&f, "ck", path), &x.c));
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        snprintf(written, sizeof written, "%s/%s", path, files[i]);
+        snprintf(kept, sizeof kept, "%s/%s", golden, files[i]);
+        if (!same_bytes(written, kept))
+            fail_msg("%s is not written as it was", files[i]);
+    }
+    fixture_end(&f);
+}
+
 /* Blocks of a MiB: damage in the third is not seen by who reads the first. */
 static void test_large(void **state)
 {
@@ -503,7 +543,8 @@ static void test_failing_reads(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_round_trip),        cmocka_unit_test(test_large),
+        cmocka_unit_test(test_round_trip),        cmocka_unit_test(test_golden),
+        cmocka_unit_test(test_large),
         cmocka_unit_test(test_every_byte),        cmocka_unit_test(test_sizes_and_absence),
         cmocka_unit_test(test_hostile_headers),   cmocka_unit_test(test_hostile_manifests),
         cmocka_unit_test(test_failing_writes),    cmocka_unit_test(test_failing_reads),

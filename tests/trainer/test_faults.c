@@ -53,15 +53,15 @@ static void fail_each(const fixture *f, hr_fault what, bool persistent, int stri
 static void test_allocations(void **state)
 {
     tiny_run(*state, "a", small, 2, 0);
-    fail_each(*state, HR_FAULT_ALLOC, false, 2);
-    fail_each(*state, HR_FAULT_ALLOC, true, 7);
+    fail_each(*state, HR_FAULT_ALLOC, false, 3);
+    fail_each(*state, HR_FAULT_ALLOC, true, 11);
 }
 
 static void test_file_calls(void **state)
 {
     tiny_run(*state, "a", small, 2, 0);
-    fail_each(*state, HR_FAULT_FILE, false, 4);
-    fail_each(*state, HR_FAULT_FILE, true, 13);
+    fail_each(*state, HR_FAULT_FILE, false, 7);
+    fail_each(*state, HR_FAULT_FILE, true, 23);
 }
 
 /* A rate beyond reason: the run ends with HR_ERR_NUMERIC, or with numbers; never with labels that do not exist. */
