@@ -316,11 +316,29 @@ hr_status hr_path_rename(hr_ctx *ctx, const char *from, const char *to)
     return HR_OK;
 }
 
+/* In three steps, for file systems that cannot exchange (NFS, some FUSE): stopped in between, b is missing for a moment
+ * and its content stands in b.exchange. */
+static int exchange_slowly(const char *a, const char *b)
+{
+    char aside[HR_PATH_MAX + 16];
+    snprintf(aside, sizeof aside, "%s.exchange", b);
+    if (rename(b, aside) != 0)
+        return -1;
+    if (rename(a, b) != 0) {
+        const int e = errno;
+        (void)rename(aside, b);
+        errno = e;
+        return -1;
+    }
+    return rename(aside, a);
+}
+
 hr_status hr_path_exchange(hr_ctx *ctx, const char *a, const char *b)
 {
-    if (call_fails(ctx) || renameat2(AT_FDCWD, a, AT_FDCWD, b, RENAME_EXCHANGE) != 0)
-        return fail_errno(ctx, HR_ERR_IO, a, "exchange with the older one");
-    return HR_OK;
+    int rc = call_fails(ctx) ? -1 : renameat2(AT_FDCWD, a, AT_FDCWD, b, RENAME_EXCHANGE);
+    if (rc != 0 && (errno == EINVAL || errno == ENOSYS || errno == ENOTSUP))
+        rc = exchange_slowly(a, b);
+    return rc == 0 ? HR_OK : fail_errno(ctx, HR_ERR_IO, a, "exchange with the older one");
 }
 
 hr_status hr_path_remove(hr_ctx *ctx, const char *path)
@@ -328,6 +346,20 @@ hr_status hr_path_remove(hr_ctx *ctx, const char *path)
     if (call_fails(ctx) || (unlink(path) != 0 && errno != ENOENT))
         return fail_errno(ctx, HR_ERR_IO, path, "remove");
     return HR_OK;
+}
+
+hr_status hr_dir_replace(hr_ctx *ctx, const char *fresh, const char *path)
+{
+    const bool replaces = hr_path_is_dir(path);
+    HR_TRY(hr_dir_sync(ctx, fresh));
+    HR_TRY(replaces ? hr_path_exchange(ctx, fresh, path) : hr_path_rename(ctx, fresh, path));
+    char parent[HR_PATH_MAX];
+    HR_TRY(hr_path_format(ctx, parent, "%s", path));
+    char *slash = strrchr(parent, '/');
+    if (slash)
+        slash[slash == parent] = 0; /* "/name" is in "/" */
+    HR_TRY(hr_dir_sync(ctx, slash ? parent : "."));
+    return replaces ? hr_dir_remove(ctx, fresh) : HR_OK;
 }
 
 hr_status hr_file_copy(hr_ctx *ctx, const char *from, const char *to)

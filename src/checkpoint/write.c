@@ -239,21 +239,7 @@ static hr_status write_folder(hr_ctx *ctx, const char *folder, const hr_checkpoi
     if (st == HR_OK)
         st = write_manifest(ctx, folder, root);
     cJSON_Delete(root);
-    return st == HR_OK ? hr_dir_sync(ctx, folder) : st;
-}
-
-/* Puts the finished folder in place; an older one of the same name is exchanged with it in one step, then removed. */
-static hr_status move_into_place(hr_ctx *ctx, const char *fresh, const char *path)
-{
-    const bool replaces = hr_path_is_dir(path);
-    HR_TRY(replaces ? hr_path_exchange(ctx, fresh, path) : hr_path_rename(ctx, fresh, path));
-    char parent[HR_PATH_MAX];
-    HR_TRY(hr_path_format(ctx, parent, "%s", path));
-    char *slash = strrchr(parent, '/');
-    if (slash && slash != parent)
-        *slash = 0;
-    HR_TRY(hr_dir_sync(ctx, slash ? parent : "."));
-    return replaces ? hr_dir_remove(ctx, fresh) : HR_OK;
+    return st;
 }
 
 hr_status hr_checkpoint_write(hr_ctx *ctx, const char *path, const hr_checkpoint_content *content)
@@ -262,7 +248,7 @@ hr_status hr_checkpoint_write(hr_ctx *ctx, const char *path, const hr_checkpoint
     HR_TRY(hr_path_format(ctx, fresh, "%s.tmp", path));
     hr_status st = write_folder(ctx, fresh, content);
     if (st == HR_OK)
-        st = move_into_place(ctx, fresh, path);
+        st = hr_dir_replace(ctx, fresh, path);
     if (st != HR_OK) { /* the message of the failure must survive the cleaning */
         char message[512];
         snprintf(message, sizeof message, "%s", hr_ctx_message(ctx));

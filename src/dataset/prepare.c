@@ -20,8 +20,7 @@
 typedef struct prepare {
     hr_ctx *ctx;
     const hr_prepare_options *options;
-    char output[HR_PATH_MAX], folder[HR_PATH_MAX],
-        old[HR_PATH_MAX]; /* OUTPUT; the new and the old one aside */
+    char output[HR_PATH_MAX], folder[HR_PATH_MAX]; /* OUTPUT; the new one aside */
     hr_source *source;
     hr_text_model *model; /* NULL unless rows are texts */
     hr_text_block *block;
@@ -98,38 +97,12 @@ static hr_status make_folder(prepare *p)
     for (size_t n = strlen(p->output); n > 1 && p->output[n - 1] == '/'; n--)
         p->output[n - 1] = 0;
     HR_TRY(hr_path_format(p->ctx, p->folder, "%s.headroom-new", p->output));
-    HR_TRY(hr_path_format(p->ctx, p->old, "%s.headroom-old", p->output));
     if (hr_path_exists(p->output) && !hr_manifest_exists(p->ctx, p->output))
         return hr_fail(p->ctx, HR_ERR_CANTCREATE,
                        "%s: exists and is not a prepared data set; choose another output or remove it",
                        p->output);
     HR_TRY(hr_dir_remove(p->ctx, p->folder));
     return hr_dir_make(p->ctx, p->folder);
-}
-
-/* Puts the new folder in the place of the output, the old one aside meanwhile. */
-static hr_status replace_output(prepare *p)
-{
-    bool had = hr_path_exists(p->output);
-    HR_TRY(hr_dir_sync(p->ctx, p->folder));
-    HR_TRY(hr_dir_remove(p->ctx, p->old));
-    if (had)
-        HR_TRY(hr_path_rename(p->ctx, p->output, p->old));
-    hr_status st = hr_path_rename(p->ctx, p->folder, p->output);
-    if (st != HR_OK && had)
-        hr_path_rename(p->ctx, p->old, p->output);
-    HR_TRY(st);
-    char parent[HR_PATH_MAX];
-    HR_TRY(hr_path_format(p->ctx, parent, "%s", p->output));
-    char *slash = strrchr(parent, '/');
-    if (!slash)
-        HR_TRY(hr_path_format(p->ctx, parent, "."));
-    else if (slash == parent)
-        slash[1] = 0;
-    else
-        slash[0] = 0;
-    HR_TRY(hr_dir_sync(p->ctx, parent));
-    return hr_dir_remove(p->ctx, p->old);
 }
 
 /* ---- pass 1 ---- */
@@ -373,7 +346,7 @@ static hr_status write_all(prepare *p)
     }
     HR_TRY(take_fingerprint(p));
     HR_TRY(hr_manifest_write(p->ctx, p->folder, &p->manifest));
-    return replace_output(p);
+    return hr_dir_replace(p->ctx, p->folder, p->output);
 }
 
 /* Removes what was written aside. The failure that led here is the one to tell, whatever happens meanwhile.
