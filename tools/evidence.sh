@@ -8,8 +8,9 @@ data=$2/data
 out=$2/evidence
 seeds=${SEEDS:-"1 2 3"}
 dim=${DIM:-128}
-epochs=${EPOCHS:-5}
+epochs=${EPOCHS:-4}
 lr=${LR:-8}
+threads=${THREADS:-0}
 mkdir -p "$out"
 variants="f32:stochastic bf16:stochastic e4m3:stochastic e4m3:nearest e4m3:stochastic-elmo"
 
@@ -20,8 +21,8 @@ for seed in $seeds; do
         [ -s "$file" ] && continue
         run=$out/run
         rm -rf "$run"
-        "$H" train --quiet dataset="$data" run="$run" seed="$seed" head.dtype="$dtype" head.rounding="$rounding" \
-            encoder.dim="$dim" train.epochs="$epochs" head.lr="$lr" train.validation=0 encoder.dropout=0.3 >&2
+        "$H" train --quiet threads="$threads" dataset="$data" run="$run" seed="$seed" head.dtype="$dtype" head.rounding="$rounding" \
+            encoder.dim="$dim" train.epochs="$epochs" head.lr="$lr" encoder.lr=0.002 train.validation=0 >&2
         "$H" eval "$run/model" "$data" --quiet --max-label-share 0.01 >"$file.tmp"
         mv "$file.tmp" "$file"
         echo "evidence: $dtype $rounding seed $seed done" >&2
