@@ -79,7 +79,8 @@ HR_API int hr_ctx_threads(const hr_ctx *ctx);
 /* The kernel level in use: "ref", "avx2", "avx512". */
 HR_API const char *hr_ctx_isa(const hr_ctx *ctx);
 /* Asks a running call to finish its step, save what has to be saved and return HR_INTERRUPTED.
- * Async-signal-safe, and may be called from any thread. The call that answers with HR_INTERRUPTED clears the request. */
+ * Async-signal-safe, and may be called from any thread. The call that answers with HR_INTERRUPTED clears the request;
+ * so does a training run that ends before it sees the request. */
 HR_API void hr_ctx_interrupt(hr_ctx *ctx);
 
 /* Memory by kind. Every byte the library allocates has a kind; `hr_plan` predicts the same kinds. */
@@ -214,8 +215,8 @@ typedef struct hr_metrics {
 /* ---- training ---------------------------------------------------------------------------- */
 
 typedef struct hr_train_report {
-    int64_t steps, epochs;          /* done in all, earlier sessions of the same run included */
-    double seconds;                 /* of this session */
+    int64_t steps, epochs;          /* done in all, by earlier processes of the same run too */
+    double seconds;                 /* since this start */
     double best_metric;             /* validation metric of the best model; NaN without validation */
     int64_t best_step;
     bool finished;                  /* false: interrupted, run again to resume */
@@ -244,7 +245,8 @@ HR_API hr_status hr_predictor_open(hr_ctx *ctx, const char *path, bool verify_al
 HR_API void hr_predictor_close(hr_predictor *predictor);
 HR_API void hr_predictor_describe(const hr_predictor *predictor, hr_predictor_info *out);
 /* Top k labels of `rows` texts (UTF-8, not NUL-terminated: length[i] bytes at text[i]).
- * ids (rows, k) external labels, scores (rows, k) probabilities, best first; ties: lower id first. k <= L. */
+ * ids (rows, k) external labels, scores (rows, k), best first; ties: lower id first. k <= L. A score is a probability,
+ * or the margin itself of a model trained with loss.type=squared_hinge. */
 HR_API hr_status hr_predictor_texts(hr_predictor *predictor, int64_t rows, const char *const *text,
                                     const size_t *length, int k, uint32_t *ids, float *scores);
 /* The name of a label; "" when the model has none. `length` may be NULL. Not NUL-terminated: use `length`. */
@@ -260,7 +262,7 @@ typedef struct hr_eval_options {
 } hr_eval_options;
 
 HR_API hr_eval_options hr_eval_options_default(void);
-/* A model folder on a split of a data set. */
+/* A model folder on a split of a data set. Here and below options may be NULL: the defaults. */
 HR_API hr_status hr_eval_model(hr_ctx *ctx, const char *model, const char *dataset, const hr_eval_options *options,
                                hr_metrics *out);
 /* Saved predictions of any system: one line a row, "label:score label:score ...", best first or not. */

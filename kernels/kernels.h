@@ -58,6 +58,8 @@ typedef float hrk_absmax_i8r_fn(int64_t n, const int8_t *codes, float scale, con
 typedef void hrk_sgd_i8r_fn(int64_t n, int8_t *codes, float scale, float new_scale, const float *dw, const uint16_t *draws,
                             hrk_sgd_args args);
 
+/* z[i] <- fma(scale, z[i], bias) */
+typedef void hrk_affine_fn(int64_t n, float scale, float bias, float *z);
 /* y[i] <- fma(a, x[i], y[i]) */
 typedef void hrk_axpy_fn(int64_t n, float a, const float *x, float *y);
 /* Whether z[i] >= limit[i] for some i; NaN never is. */
@@ -80,6 +82,7 @@ typedef struct hrk_table {
     hrk_sgd_fn *sgd;
     hrk_absmax_i8r_fn *absmax_i8r;
     hrk_sgd_i8r_fn *sgd_i8r;
+    hrk_affine_fn *affine;
     hrk_axpy_fn *axpy;
     hrk_any_ge_fn *any_ge;
     hrk_adam_fn *adam;

@@ -81,8 +81,8 @@ say "three questions: a package that does not exist, what would it depend on?"
 ask() { # name (section), description
     printf '%s: %s\n' "$1" "$2"
     printf '%s\t%s\n' "$1" "$2" | "$H" predict "$work/run/model" --top 5 |
-        awk -F '\t' '{printf "%s%.2f %s", NR > 1 ? ",  " : "    ", $3, $5} END {print ""}'
+        awk -F '\t' '{printf "    %.2f  %s\n", $3, $5}'
 }
 ask "r-cran-mixed (gnu-r)" "mixed effects models"
-ask "plasma-weather (kde)" "weather forecast on the desktop"
+ask "photo-desk (gnome)" "desktop application to edit photographs"
 ask "golang-github-acme-yaml-dev (golang)" "Go library for parsing YAML"

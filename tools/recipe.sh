@@ -11,7 +11,7 @@ begin=$(date +%s)
 "$H" train --config "$config" dataset="$work/$name" run="$work/$name-run" 2>"$work/$name.err" >/dev/null ||
     { tail -n 3 "$work/$name.err" >&2; exit 1; }
 seconds=$(($(date +%s) - begin))
-rss=$(awk '/whole process/ {print $(NF - 1), $NF}' "$work/$name.err")
+rss=$(awk '/whole process/ {last = $(NF - 1) " " $NF} END {print last}' "$work/$name.err")
 "$H" eval "$work/$name-run/model" "$work/$name" --quiet >"$work/$name.txt"
 awk -v name="$name" -v t="$seconds" -v rss="$rss" '$1 == "P" {p = $2 " / " $3 " / " $4} $1 == "PSP" {s = $2 " / " $3 " / " $4}
     END {printf "| %s | %s | %s | %d s | %s |\n", name, p, s, t, rss}' "$work/$name.txt"

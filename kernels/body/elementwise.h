@@ -116,6 +116,12 @@ HRK_BEGIN(void, sgd_i8r, int64_t n, int8_t *restrict codes, float scale, float n
             codes[i] = hr_i8r_round_sr(fmaf(-args.step, dw[i], args.keep * ((float)codes[i] * scale)), inv, draws[i]);
 }
 
+HRK_BEGIN(void, affine, int64_t n, float scale, float bias, float *restrict z)
+{
+    for (int64_t i = 0; i < n; i++)
+        z[i] = fmaf(scale, z[i], bias);
+}
+
 HRK_BEGIN(void, axpy, int64_t n, float a, const float *restrict x, float *restrict y)
 {
     for (int64_t i = 0; i < n; i++)

@@ -9,7 +9,6 @@
 
 #include <fcntl.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,7 +18,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { MESSAGE_MAX = 2048, HEADER = 64, LOG_LINE_MAX = 2048 };
+enum { MESSAGE_MAX = 2048, HEADER = 64, LOG_LINE_MAX = 2048, GROUP_MAX = 4096 };
 static const size_t map_threshold = (size_t)4 << 20;
 
 typedef struct block_header {
@@ -34,7 +33,7 @@ static const uint32_t block_magic = 0x68726d65;
 struct hr_ctx {
     pthread_mutex_t lock; /* message, fault counters, memory counters, log */
     char message[MESSAGE_MAX];
-    volatile sig_atomic_t interrupted;
+    atomic_int interrupted; /* set by signal handlers and any thread: must be lock-free */
     hr_mem_report memory;
     int64_t fault_after[HR_FAULTS];
     bool fault_persistent[HR_FAULTS];
@@ -45,6 +44,8 @@ struct hr_ctx {
     int threads;
 };
 
+_Static_assert(ATOMIC_INT_LOCK_FREE == 2, "hr_ctx_interrupt must be async-signal-safe");
+
 /* ---- failing ---- */
 
 hr_status hr_fail(hr_ctx *ctx, hr_status status, const char *format, ...)
@@ -54,7 +55,7 @@ hr_status hr_fail(hr_ctx *ctx, hr_status status, const char *format, ...)
     pthread_mutex_lock(&ctx->lock);
     vsnprintf(ctx->message, sizeof ctx->message, format, args);
     if (status == HR_INTERRUPTED) /* the request is answered */
-        ctx->interrupted = 0;
+        atomic_store(&ctx->interrupted, 0);
     pthread_mutex_unlock(&ctx->lock);
     va_end(args);
     return status;
@@ -191,36 +192,69 @@ char *hr_strdup(hr_ctx *ctx, hr_mem_kind kind, const char *text)
     return copy ? memcpy(copy, text, n) : NULL;
 }
 
-/* The first number of a small file such as a cgroup limit; SIZE_MAX when there is none ("max"). */
-static size_t read_number(const char *path, const char *after)
+/* The number that a small file such as a cgroup limit begins with; SIZE_MAX when there is none ("max"). */
+static size_t read_number(const char *path)
 {
+    char line[64] = "", *end;
     FILE *f = fopen(path, "re");
     if (!f)
         return SIZE_MAX;
-    char line[256];
-    size_t found = SIZE_MAX;
-    while (found == SIZE_MAX && fgets(line, sizeof line, f)) {
-        const char *at = after ? strstr(line, after) : line;
-        char *end;
-        at = at ? at + (after ? strlen(after) : 0) : "";
-        const unsigned long long v = strtoull(at, &end, 10);
-        if (end != at)
-            found = (size_t)v;
-    }
+    const bool got = fgets(line, sizeof line, f) != NULL;
     fclose(f);
-    return found;
+    const unsigned long long v = strtoull(line, &end, 10);
+    return got && end != line ? (size_t)v : SIZE_MAX;
+}
+
+/* The smallest limit of a cgroup and its parents; cuts `group` to "". Groups that are not visible here have none. */
+static size_t group_limit(const char *root, char *group, const char *file)
+{
+    size_t limit = SIZE_MAX;
+    for (char *slash = group; slash;) {
+        char path[GROUP_MAX + 128];
+        snprintf(path, sizeof path, "%s%s/%s", root, group, file);
+        const size_t v = read_number(path);
+        limit = v < limit ? v : limit;
+        slash = strrchr(group, '/');
+        if (slash)
+            *slash = 0;
+    }
+    return limit;
+}
+
+/* Whether a list such as "cpu,memory" names the memory controller. */
+static bool names_memory(const char *list)
+{
+    for (const char *at = list; (at = strstr(at, "memory")) != NULL; at += 6)
+        if ((at == list || at[-1] == ',') && (at[6] == 0 || at[6] == ','))
+            return true;
+    return false;
+}
+
+/* One line of /proc/self/cgroup: "0::/path" (version 2) or "4:memory:/path" (version 1). */
+static size_t line_limit(char *line)
+{
+    char *list = strchr(line, ':'), *group = list ? strchr(list + 1, ':') : NULL;
+    if (!group)
+        return SIZE_MAX;
+    *list++ = *group++ = 0;
+    group[strcspn(group, "\n")] = 0;
+    if (*list == 0)
+        return group_limit("/sys/fs/cgroup", group, "memory.max");
+    return names_memory(list) ? group_limit("/sys/fs/cgroup/memory", group, "memory.limit_in_bytes") : SIZE_MAX;
 }
 
 size_t hr_machine_memory(void)
 {
     long pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGESIZE);
     size_t limit = pages > 0 && page > 0 ? hr_mul((size_t)pages, (size_t)page) : SIZE_MAX;
-    const char *cgroup[] = {"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"};
-    for (size_t i = 0; i < sizeof cgroup / sizeof *cgroup; i++) {
-        size_t v = read_number(cgroup[i], NULL);
-        if (v < limit)
-            limit = v;
+    char line[GROUP_MAX];
+    FILE *f = fopen("/proc/self/cgroup", "re");
+    while (f && fgets(line, sizeof line, f)) {
+        const size_t v = line_limit(line);
+        limit = v < limit ? v : limit;
     }
+    if (f)
+        fclose(f);
     return limit;
 }
 
@@ -285,17 +319,17 @@ void hr_log(hr_ctx *ctx, hr_log_level level, const char *format, ...)
 
 void hr_ctx_interrupt(hr_ctx *ctx)
 {
-    ctx->interrupted = 1;
+    atomic_store(&ctx->interrupted, 1);
 }
 
 bool hr_ctx_interrupted(const hr_ctx *ctx)
 {
-    return ctx->interrupted != 0;
+    return atomic_load(&ctx->interrupted) != 0;
 }
 
 void hr_ctx_interrupt_clear(hr_ctx *ctx)
 {
-    ctx->interrupted = 0;
+    atomic_store(&ctx->interrupted, 0);
 }
 
 double hr_clock(void)

@@ -11,7 +11,8 @@
 
 /* ---- failing ---- */
 
-/* Keeps the sentence and returns `status`. The first failure of a parallel region wins. Never allocates. */
+/* Keeps the sentence in place of the one before, and returns `status`. Of failures on several workers the last one
+ * to come here is kept. Never allocates. */
 hr_status hr_fail(hr_ctx *ctx, hr_status status, const char *format, ...) HR_PRINTF(3, 4);
 
 /* Forwards a failure when there is nothing to release. */
@@ -55,7 +56,7 @@ char *hr_strdup(hr_ctx *ctx, hr_mem_kind kind, const char *text);
 #define HR_ARRAY(ctx, kind, type, count) ((type *)hr_alloc((ctx), (kind), hr_mul((size_t)(count), sizeof(type))))
 #define HR_ARRAY0(ctx, kind, type, count) ((type *)hr_calloc((ctx), (kind), (size_t)(count), sizeof(type)))
 
-/* Memory this process may use: the smaller of the machine's and the cgroup's, in bytes. */
+/* Memory this process may use: the smallest of the machine's and the limits of its cgroup and those above it, in bytes. */
 size_t hr_machine_memory(void);
 size_t hr_process_rss(void);
 
@@ -71,6 +72,7 @@ bool hr_ctx_fault(hr_ctx *ctx, hr_fault what);
 
 void hr_log(hr_ctx *ctx, hr_log_level level, const char *format, ...) HR_PRINTF(3, 4);
 bool hr_ctx_interrupted(const hr_ctx *ctx);
+/* Drops a request that came too late to be answered. */
 void hr_ctx_interrupt_clear(hr_ctx *ctx);
 
 /* fn is called once for each task in [0, tasks), in any order, on any worker; `worker` in [0, threads) names the

@@ -306,6 +306,9 @@ static hr_status remove_folder(hr_ctx *ctx, const char *path, int depth)
 
 hr_status hr_dir_remove(hr_ctx *ctx, const char *path)
 {
+    struct stat info; /* a link is removed, never followed */
+    if (lstat(path, &info) == 0 && S_ISLNK(info.st_mode))
+        return hr_path_remove(ctx, path);
     return hr_path_is_dir(path) ? remove_folder(ctx, path, 1) : HR_OK;
 }
 
@@ -316,29 +319,29 @@ hr_status hr_path_rename(hr_ctx *ctx, const char *from, const char *to)
     return HR_OK;
 }
 
-/* In three steps, for file systems that cannot exchange (NFS, some FUSE): stopped in between, b is missing for a moment
- * and its content stands in b.exchange. */
-static int exchange_slowly(const char *a, const char *b)
+/* In three steps, for file systems that cannot exchange (NFS, some FUSE). Stopped in between, b is missing and its content
+ * stands in b.exchange, which the next exchange removes. */
+static hr_status exchange_slowly(hr_ctx *ctx, const char *a, const char *b)
 {
-    char aside[HR_PATH_MAX + 16];
-    snprintf(aside, sizeof aside, "%s.exchange", b);
-    if (rename(b, aside) != 0)
-        return -1;
-    if (rename(a, b) != 0) {
-        const int e = errno;
-        (void)rename(aside, b);
-        errno = e;
-        return -1;
+    char aside[HR_PATH_MAX];
+    HR_TRY(hr_path_format(ctx, aside, "%s.exchange", b));
+    HR_TRY(hr_dir_remove(ctx, aside));
+    HR_TRY(hr_path_rename(ctx, b, aside));
+    hr_status st = hr_path_rename(ctx, a, b);
+    if (st != HR_OK) {
+        (void)rename(aside, b); /* back again; the failure is already told */
+        return st;
     }
-    return rename(aside, a);
+    return hr_path_rename(ctx, aside, a);
 }
 
 hr_status hr_path_exchange(hr_ctx *ctx, const char *a, const char *b)
 {
-    int rc = call_fails(ctx) ? -1 : renameat2(AT_FDCWD, a, AT_FDCWD, b, RENAME_EXCHANGE);
-    if (rc != 0 && (errno == EINVAL || errno == ENOSYS || errno == ENOTSUP))
-        rc = exchange_slowly(a, b);
-    return rc == 0 ? HR_OK : fail_errno(ctx, HR_ERR_IO, a, "exchange with the older one");
+    if (!call_fails(ctx) && renameat2(AT_FDCWD, a, AT_FDCWD, b, RENAME_EXCHANGE) == 0)
+        return HR_OK;
+    if (errno == EINVAL || errno == ENOSYS || errno == ENOTSUP)
+        return exchange_slowly(ctx, a, b);
+    return fail_errno(ctx, HR_ERR_IO, a, "exchange with the older one");
 }
 
 hr_status hr_path_remove(hr_ctx *ctx, const char *path)
@@ -348,35 +351,31 @@ hr_status hr_path_remove(hr_ctx *ctx, const char *path)
     return HR_OK;
 }
 
-hr_status hr_dir_replace(hr_ctx *ctx, const char *fresh, const char *path)
+/* The folder that holds `path`, synced. */
+static hr_status sync_parent(hr_ctx *ctx, const char *path)
 {
-    const bool replaces = hr_path_is_dir(path);
-    HR_TRY(hr_dir_sync(ctx, fresh));
-    HR_TRY(replaces ? hr_path_exchange(ctx, fresh, path) : hr_path_rename(ctx, fresh, path));
     char parent[HR_PATH_MAX];
     HR_TRY(hr_path_format(ctx, parent, "%s", path));
     char *slash = strrchr(parent, '/');
     if (slash)
         slash[slash == parent] = 0; /* "/name" is in "/" */
-    HR_TRY(hr_dir_sync(ctx, slash ? parent : "."));
-    return replaces ? hr_dir_remove(ctx, fresh) : HR_OK;
+    return hr_dir_sync(ctx, slash ? parent : ".");
 }
 
-hr_status hr_file_copy(hr_ctx *ctx, const char *from, const char *to)
+hr_status hr_dir_replace(hr_ctx *ctx, const char *fresh, const char *path)
 {
-    hr_map map;
-    HR_TRY(hr_map_open(ctx, from, &map));
-    hr_file file;
-    hr_status st = hr_file_create(ctx, to, &file);
-    if (st == HR_OK) {
-        st = hr_file_write(&file, map.data, map.size);
-        if (st == HR_OK)
-            st = hr_file_sync(&file);
-        hr_status closed = hr_file_close(&file);
-        st = st == HR_OK ? closed : st;
+    const bool replaces = hr_path_is_dir(path);
+    HR_TRY(hr_dir_sync(ctx, fresh));
+    HR_TRY(replaces ? hr_path_exchange(ctx, fresh, path) : hr_path_rename(ctx, fresh, path));
+    hr_status st = sync_parent(ctx, path);
+    if (st != HR_OK) { /* not known to be durable: everything as it was before */
+        (void)(replaces ? renameat2(AT_FDCWD, fresh, AT_FDCWD, path, RENAME_EXCHANGE) : rename(path, fresh));
+        return st;
     }
-    hr_map_close(&map);
-    return st;
+    /* the new one is in place: an old one that cannot be removed is a nuisance, not a failure */
+    if (replaces && hr_dir_remove(ctx, fresh) != HR_OK && hr_dir_remove(ctx, fresh) != HR_OK)
+        hr_log(ctx, HR_LOG_WARNING, "%s; it is no longer needed and may be removed by hand", hr_ctx_message(ctx));
+    return HR_OK;
 }
 
 hr_status hr_file_lock(hr_ctx *ctx, const char *path, hr_file *out)

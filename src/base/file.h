@@ -55,7 +55,7 @@ hr_status hr_dir_sync(hr_ctx *ctx, const char *path);
 /* Calls fn for each entry but "." and "..", sorted by name; stops at the first failure. */
 typedef hr_status hr_dir_fn(void *arg, const char *name);
 hr_status hr_dir_each(hr_ctx *ctx, const char *path, hr_dir_fn *fn, void *arg);
-/* Removes a folder and the plain files in it, one level of folders deep; missing is fine. */
+/* Removes a folder and the plain files in it, one level of folders deep; missing is fine. A link is removed, not followed. */
 hr_status hr_dir_remove(hr_ctx *ctx, const char *path);
 hr_status hr_path_rename(hr_ctx *ctx, const char *from, const char *to);
 /* Exchanges two existing paths, in one step where the file system can. */
@@ -63,8 +63,6 @@ hr_status hr_path_exchange(hr_ctx *ctx, const char *a, const char *b);
 hr_status hr_path_remove(hr_ctx *ctx, const char *path); /* a file; missing is fine */
 /* Puts the finished folder `fresh` in the place of `path`, durably; an older folder there is exchanged with it, then removed. */
 hr_status hr_dir_replace(hr_ctx *ctx, const char *fresh, const char *path);
-/* Copies a file through a mapping; the copy is synced. */
-hr_status hr_file_copy(hr_ctx *ctx, const char *from, const char *to);
 
 /* An advisory lock on a file that is made if missing; HR_ERR_CANTCREATE when somebody else holds it.
  * Released by hr_file_close, and by the system when the process dies. */

@@ -88,3 +88,11 @@ void hr_format_number(double value, char *text, size_t bytes)
     swap_point(text, locale_point(), '.');
     shorten_exponent(text);
 }
+
+hr_number_text hr_number(double value, int digits)
+{
+    hr_number_text out;
+    snprintf(out.text, sizeof out.text, "%.*g", digits, value);
+    swap_point(out.text, locale_point(), '.');
+    return out;
+}

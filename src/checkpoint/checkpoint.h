@@ -21,8 +21,10 @@ typedef struct hr_meta {
     } item[HR_META_MAX];
 } hr_meta;
 
-/* Adds or replaces; too long or too many is our own mistake (assert). Floats are best written as "%a". */
+/* Adds or replaces; too long or too many is our own mistake (assert). */
 void hr_meta_set(hr_meta *meta, const char *key, const char *format, ...) HR_PRINTF(3, 4);
+/* The shortest decimal that reads back to the same bits; "nan". Independent of the locale, which "%g" and "%a" are not. */
+void hr_meta_set_number(hr_meta *meta, const char *key, double value);
 /* NULL: no such key. */
 const char *hr_meta_get(const hr_meta *meta, const char *key);
 
@@ -55,7 +57,8 @@ const hr_meta *hr_checkpoint_meta(const hr_checkpoint *ck);
 const char *hr_checkpoint_kind(const hr_checkpoint *ck);
 size_t hr_checkpoint_bytes(const hr_checkpoint *ck);
 
-/* A required key of the meta, read whole; HR_ERR_DATA when it is missing or not such a number. */
+/* A required key of the meta, read whole; HR_ERR_DATA when it is missing or not such a number. Numbers may also stand
+ * in the hexadecimal notation of C, as the first builds wrote them. */
 hr_status hr_checkpoint_int(const hr_checkpoint *ck, const char *key, int64_t low, int64_t high, int64_t *out);
 hr_status hr_checkpoint_number(const hr_checkpoint *ck, const char *key, double *out);
 hr_status hr_checkpoint_text(const hr_checkpoint *ck, const char *key, const char **out);

@@ -15,6 +15,9 @@ enum { HR_CHECKPOINT_VERSION = 1, HR_CRC_BLOCK = 1 << 20, HR_CHECKPOINT_FILES_MA
 /* Where the eight digits stand in the text of a manifest; NULL: nowhere. */
 char *hr_manifest_sum(char *text);
 
+/* A number of the meta: decimal, "nan", or hexadecimal as printf's "%a" writes it in the "C" locale. */
+bool hr_meta_parse_number(const char *text, double *out);
+
 /* The name of a safetensors element type, and back; -1: unknown. */
 const char *hr_tensor_type_name(hr_tensor_type type);
 int hr_tensor_type_parse(const char *name);

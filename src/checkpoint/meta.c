@@ -1,7 +1,10 @@
 /* Key-values of a checkpoint, and the names of element types. */
 #include "checkpoint/internal.h"
 
+#include "base/number.h"
+
 #include <assert.h>
+#include <math.h>
 #include <stdio.h>
 
 void hr_meta_set(hr_meta *meta, const char *key, const char *format, ...)
@@ -20,6 +23,54 @@ void hr_meta_set(hr_meta *meta, const char *key, const char *format, ...)
     va_end(args);
     assert(n >= 0 && n < HR_META_VALUE);
     (void)n;
+}
+
+void hr_meta_set_number(hr_meta *meta, const char *key, double value)
+{
+    char text[64] = "nan";
+    if (!isnan(value))
+        hr_format_number(value, text, sizeof text);
+    hr_meta_set(meta, key, "%s", text);
+}
+
+static int hex_digit(char c)
+{
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+/* "-0x1.8p-3" */
+static bool parse_hex(const char *text, double *out)
+{
+    const bool negative = *text == '-';
+    const char *at = text + negative;
+    uint64_t digits = 0;
+    int64_t exponent, places = 0;
+    bool point = false;
+    if (at[0] != '0' || at[1] != 'x' || hex_digit(at[2]) < 0)
+        return false;
+    for (at += 2; hex_digit(*at) >= 0 || (*at == '.' && !point); at++) {
+        if (digits >> 53)
+            return false;
+        if (*at != '.')
+            digits = digits * 16 + (uint64_t)hex_digit(*at);
+        places += point;
+        point = point || *at == '.';
+    }
+    if (*at != 'p' || !hr_parse_int(at + 1, strlen(at + 1), &exponent) || exponent < -2000 || exponent > 2000)
+        return false;
+    *out = ldexp(negative ? -(double)digits : (double)digits, (int)(exponent - 4 * places));
+    return isfinite(*out);
+}
+
+bool hr_meta_parse_number(const char *text, double *out)
+{
+    if (strcmp(text, "nan") == 0 || strcmp(text, "-nan") == 0) {
+        *out = NAN;
+        return true;
+    }
+    return hr_parse_number(text, strlen(text), out) || parse_hex(text, out);
 }
 
 const char *hr_meta_get(const hr_meta *meta, const char *key)

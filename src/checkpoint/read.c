@@ -390,9 +390,7 @@ hr_status hr_checkpoint_number(const hr_checkpoint *ck, const char *key, double 
 {
     const char *text;
     HR_TRY(hr_checkpoint_text(ck, key, &text));
-    char *end;
-    *out = strtod(text, &end);
-    if (end == text || *end)
+    if (!hr_meta_parse_number(text, out))
         return hr_fail(ck->ctx, HR_ERR_DATA, "%s/" HR_MANIFEST ": \"%s\" is \"%s\", expected a number", ck->path, key, text);
     return HR_OK;
 }

@@ -157,6 +157,8 @@ static hr_status read_fields(const reader *r, const cJSON *root, hr_manifest *ou
     HR_TRY(read_bool(r, root, "label_names", &out->label_names));
     HR_TRY(read_real(r, root, "propensity_a", &out->propensity_a));
     HR_TRY(read_real(r, root, "propensity_b", &out->propensity_b));
+    if (out->propensity_a < 0 || out->propensity_b <= 0)
+        return hr_fail(r->ctx, HR_ERR_DATA, "%s: \"propensity_a\" must be 0 or more, \"propensity_b\" above 0", r->path);
     return read_splits(r, root, out);
 }
 

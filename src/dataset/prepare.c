@@ -80,8 +80,8 @@ static hr_status check_options(prepare *p)
     if (!o->input || !o->input[0] || !o->output || !o->output[0])
         return hr_fail(p->ctx, HR_ERR_USAGE, "prepare needs an input and an output");
     if (!(isfinite(o->propensity_a) && o->propensity_a >= 0 && isfinite(o->propensity_b) &&
-          o->propensity_b >= 0))
-        return hr_fail(p->ctx, HR_ERR_USAGE, "propensity constants are %g and %g, expected 0 or more",
+          o->propensity_b > 0))
+        return hr_fail(p->ctx, HR_ERR_USAGE, "propensity constants A and B are %g and %g, expected A of 0 or more and B above 0",
                        o->propensity_a, o->propensity_b);
     if (o->name && (!o->name[0] || strlen(o->name) >= sizeof p->manifest.name))
         return hr_fail(p->ctx, HR_ERR_USAGE, "the name must have 1 to %zu bytes",

@@ -30,31 +30,37 @@ static hr_status lf_probe(hr_ctx *ctx, const char *input, bool *yes)
 }
 
 /* One line as an object; *out belongs to the caller. */
-static hr_status parse_line(const hr_input *in, cJSON **out)
+static hr_status parse_line(hr_input *in, cJSON **out)
 {
     const char *end = NULL;
     cJSON *object = cJSON_ParseWithLengthOpts(in->line, hr_input_length(in), &end, 0);
-    *out = object;
+    *out = NULL;
     if (!object)
         return hr_input_fail(in, end, "not valid JSON here, expected one JSON object a line");
-    if (cJSON_IsObject(object))
-        return HR_OK;
-    cJSON_Delete(object);
-    *out = NULL;
-    return hr_input_fail(in, in->line, "a JSON value that is not an object");
+    in->at = end;
+    hr_status st = cJSON_IsObject(object) ? hr_input_finish(in)
+                                          : hr_input_fail(in, in->line, "a JSON value that is not an object");
+    if (st == HR_OK)
+        *out = object;
+    else
+        cJSON_Delete(object);
+    return st;
 }
 
-/* Skips lines of blanks, which some writers leave at the end. */
+/* Skips lines of blanks at the end, where some writers leave them. Elsewhere they would shift the rows behind them. */
 static hr_status next_object(hr_input *in, cJSON **out, bool *got)
 {
     *out = NULL;
-    for (;;) {
+    for (bool blank = false;; blank = true) {
         HR_TRY(hr_input_next(in, got));
         if (!*got)
             return HR_OK;
         hr_input_blanks(in);
-        if (!hr_input_done(in))
-            return parse_line(in, out);
+        if (hr_input_done(in))
+            continue;
+        if (blank)
+            return hr_input_fail(in, in->line, "the line before this one is blank; line i must hold the object of row i");
+        return parse_line(in, out);
     }
 }
 

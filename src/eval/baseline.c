@@ -227,12 +227,13 @@ hr_status hr_baseline_run(hr_ctx *ctx, const char *dataset, hr_baseline_kind kin
                           const hr_eval_options *options, hr_metrics *out)
 {
     hr_dataset *data;
+    const hr_eval_options o = options ? *options : hr_eval_options_default();
     HR_TRY(hr_dataset_open(ctx, dataset, &data));
     hr_status st;
     if (kind == HR_BASELINE_POPULARITY)
-        st = hr_baseline_popularity(ctx, data, options, out);
+        st = hr_baseline_popularity(ctx, data, &o, out);
     else if (kind == HR_BASELINE_KNN)
-        st = hr_baseline_knn(ctx, data, neighbours ? neighbours : 20, options, out);
+        st = hr_baseline_knn(ctx, data, neighbours ? neighbours : 20, &o, out);
     else
         st = hr_fail(ctx, HR_ERR_USAGE, "baseline number %d does not exist", (int)kind);
     hr_dataset_close(data);

@@ -89,6 +89,10 @@ static hr_status check_fit(hr_ctx *ctx, const hr_model *model, const hr_dataset 
         return hr_fail(ctx, HR_ERR_DATA, "the model has %lld labels and %lld features, %s has %lld and %lld: it was trained on "
                        "other data", (long long)model->labels, (long long)model->features, ds->path, (long long)ds->labels,
                        (long long)ds->features);
+    const bool dense = ds->split[HR_SPLIT_TRAIN].dense != NULL;
+    if (dense != (hr_encoder_get_options(model->encoder)->type == HR_ENCODER_DENSE))
+        return hr_fail(ctx, HR_ERR_DATA, "the model takes %s features, %s has %s ones: it was trained on other data",
+                       dense ? "sparse" : "dense", ds->path, dense ? "dense" : "sparse");
     const char *trained = hr_meta_get(hr_checkpoint_meta(model->ck), "data.fingerprint");
     if (trained && strcmp(trained, ds->fingerprint) != 0)
         hr_log(ctx, HR_LOG_WARNING, "the model was trained on data with fingerprint %s, this data set has %s", trained,
@@ -120,10 +124,10 @@ hr_status hr_eval_model(hr_ctx *ctx, const char *path, const char *dataset, cons
     hr_model *model = NULL;
     hr_dataset *ds = NULL;
     const hr_eval_options o = options ? *options : hr_eval_options_default();
-    char folder[HR_PATH_MAX]; /* a run folder holds its model in "model" */
-    hr_status st = hr_path_format(ctx, folder, "%s/model", path);
+    char folder[HR_PATH_MAX];
+    hr_status st = hr_model_folder(ctx, path, folder);
     if (st == HR_OK)
-        st = hr_model_open(ctx, hr_path_is_dir(folder) ? folder : path, false, EVAL_BATCH, &model);
+        st = hr_model_open(ctx, folder, false, EVAL_BATCH, &model);
     if (st == HR_OK)
         st = hr_dataset_open(ctx, dataset, &ds);
     if (st == HR_OK)

@@ -142,7 +142,7 @@ int hr_knn_search(hr_knn *knn, int worker, const hr_csr *queries, int64_t row, i
         touched = add_list(knn, s, queries->indices[i], csr_value(queries, i), touched);
     for (int64_t i = 0; i < touched; i++) {
         uint32_t r = s->touched[i];
-        double cosine = s->sum[r] / length;
+        double cosine = length > 0 ? s->sum[r] / length : 0; /* all values may be 0 */
         s->sum[r] = 0;
         if (cosine > 1e-30 && r != except)
             hr_topk_offer(&top, r, cosine);

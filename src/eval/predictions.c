@@ -134,8 +134,9 @@ hr_status hr_eval_file(hr_ctx *ctx, const char *predictions, const char *dataset
                        const hr_eval_options *options, hr_metrics *out)
 {
     hr_dataset *data;
+    const hr_eval_options o = options ? *options : hr_eval_options_default();
     HR_TRY(hr_dataset_open(ctx, dataset, &data));
-    hr_status st = hr_eval_predictions(ctx, predictions, data, options, out);
+    hr_status st = hr_eval_predictions(ctx, predictions, data, &o, out);
     hr_dataset_close(data);
     return st;
 }

@@ -3,6 +3,7 @@
 #include "eval/ranking.h"
 
 #include "base/file.h"
+#include "base/number.h"
 
 #include <assert.h>
 #include <math.h>
@@ -270,8 +271,8 @@ static hr_status save_row(hr_ranking *r)
         if (r->used + ENTRY_BYTES > SAVE_BUFFER)
             HR_TRY(save_buffer(r));
         const hr_candidate *c = &r->top.items[i];
-        r->used +=
-            (size_t)snprintf(r->buffer + r->used, ENTRY_BYTES, "%s%u:%.9g", i ? " " : "", c->id, c->score);
+        r->used += (size_t)snprintf(r->buffer + r->used, ENTRY_BYTES, "%s%u:%s", i ? " " : "", c->id,
+                                    hr_number(c->score, 9).text);
     }
     if (r->used + ENTRY_BYTES > SAVE_BUFFER)
         HR_TRY(save_buffer(r));

@@ -182,6 +182,9 @@ hr_status hr_head_step(hr_head *head, const hr_head_batch *batch, float lr, uint
             return hr_fail(head->ctx, HR_ERR_NUMERIC, "head: learning rate times weight decay is %g, expected below 0.5",
                            (double)decay);
         work.new_alpha[i] = head->segment[i].alpha * (head->o.eager_decay ? 1.0f : 1.0f - decay);
+        if (!(fabsf(ldexpf(lr * head->o.segment[i].lr_scale, head->o.segment[i].scale_log2) / work.new_alpha[i]) < 0x1p60f))
+            return hr_fail(head->ctx, HR_ERR_NUMERIC, "head: learning rate %g times 2^%d is too large; nothing was changed. "
+                           "Lower head.lr", (double)lr, head->o.segment[i].scale_log2);
     }
     hr_head_pack(head, batch->rows, batch->x);
     const int64_t chunks = head->blocks / head->chunk_blocks;

@@ -114,8 +114,7 @@ static void scan_tile(const top_call *call, int worker, const hr_tile *t, float 
         for (int64_t r = 0; r < t->rows; r++) {
             float *row = z + (p / HRK_BP * t->rows + r) * HRK_BP;
             const float bias = head->bias ? head->bias[t->axis_row + r] : scalar;
-            for (int64_t i = 0; i < HRK_BP; i++)
-                row[i] = fmaf(zscale, row[i], bias);
+            head->k.affine(HRK_BP, zscale, bias, row);
             scan_label(call, worker, p, row, call->external[t->axis_row + r]);
         }
     }
@@ -164,7 +163,7 @@ hr_status hr_head_top(hr_head *head, hr_head_topk *work, int64_t batch, const fl
                      .touch_arg = touch_arg};
     work->failed = 0;
     for (int64_t i = 0; i < threads * padded(work->max_batch); i++)
-        work->limit[i] = -INFINITY;
+        work->limit[i] = i % padded(work->max_batch) < batch ? -INFINITY : INFINITY; /* no query: nothing passes */
     memset(work->count, 0, (size_t)(threads * work->max_batch) * sizeof(int64_t));
     hr_head_pack(head, batch, x);
     hr_parallel_for(head->ctx, head->blocks, scan_block, &call);

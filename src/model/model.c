@@ -84,11 +84,12 @@ void hr_model_meta(const hr_model *m, hr_meta *meta)
     hr_meta_set(meta, "encoder.features", "%lld", (long long)e->features);
     hr_meta_set(meta, "encoder.dim", "%lld", (long long)e->dim);
     hr_meta_set(meta, "encoder.residual", "%d", e->residual);
-    hr_meta_set(meta, "encoder.norm", "%a", (double)e->norm);
+    hr_meta_set_number(meta, "encoder.norm", (double)e->norm);
     hr_meta_set(meta, "head.labels", "%lld", (long long)h->labels);
     hr_meta_set(meta, "head.blocks", "%lld", (long long)hr_head_blocks(m->head));
+    hr_meta_set(meta, "head.loss", "%s", h->loss == HR_LOSS_BCE ? "bce" : "squared_hinge");
     hr_meta_set(meta, "head.bias", "%d", (int)h->bias);
-    hr_meta_set(meta, "head.bias_value", "%a", (double)h->bias_value);
+    hr_meta_set_number(meta, "head.bias_value", (double)h->bias_value);
     hr_meta_set(meta, "head.elmo_arith", "%d", h->elmo_arith);
     hr_meta_set(meta, "head.segments", "%d", h->num_segments);
     for (int i = 0; i < h->num_segments; i++) {
@@ -101,7 +102,7 @@ void hr_model_meta(const hr_model *m, hr_meta *meta)
         snprintf(key, sizeof key, "head.%d.scale_log2", i);
         hr_meta_set(meta, key, "%d", s->scale_log2);
         snprintf(key, sizeof key, "head.%d.alpha", i);
-        hr_meta_set(meta, key, "%a", (double)hr_head_alpha(m->head, i));
+        hr_meta_set_number(meta, key, (double)hr_head_alpha(m->head, i));
     }
 }
 
@@ -128,9 +129,21 @@ static hr_status load_alphas(hr_model *m, const hr_checkpoint *ck)
     return HR_OK;
 }
 
+/* The blocks are the units of summation: another number of them would give other bits. */
+static hr_status check_blocks(const hr_model *m, const hr_checkpoint *ck)
+{
+    int64_t blocks;
+    HR_TRY(hr_checkpoint_int(ck, "head.blocks", 1, INT64_MAX, &blocks));
+    if (blocks == hr_head_blocks(m->head))
+        return HR_OK;
+    return hr_fail(m->ctx, HR_ERR_DATA, "the checkpoint cuts the labels into %lld blocks, this build into %lld: it cannot go on "
+                   "with the same bits", (long long)blocks, (long long)hr_head_blocks(m->head));
+}
+
 hr_status hr_model_load(hr_model *m, hr_checkpoint *ck)
 {
     hr_tensor_list list = {0};
+    HR_TRY(check_blocks(m, ck));
     hr_model_tensors(m, &list);
     for (int i = 0; i < list.count; i++)
         HR_TRY(hr_checkpoint_load(ck, &list.item[i]));
@@ -154,6 +167,16 @@ static hr_status read_segment(hr_checkpoint *ck, int i, hr_segment_options *s)
     return hr_dtype_parse(dtype, &s->dtype) ? HR_OK : HR_ERR_DATA;
 }
 
+/* Folders written before the key existed were all read as BCE. */
+static hr_status read_loss(hr_ctx *ctx, const hr_checkpoint *ck, hr_loss *loss)
+{
+    const char *name = hr_meta_get(hr_checkpoint_meta(ck), "head.loss");
+    *loss = name && strcmp(name, "squared_hinge") == 0 ? HR_LOSS_SQUARED_HINGE : HR_LOSS_BCE;
+    if (!name || *loss == HR_LOSS_SQUARED_HINGE || strcmp(name, "bce") == 0)
+        return HR_OK;
+    return hr_fail(ctx, HR_ERR_DATA, "the model's \"head.loss\" is \"%s\", expected bce or squared_hinge", name);
+}
+
 static hr_status read_spec(hr_ctx *ctx, hr_checkpoint *ck, int64_t max_batch, hr_model_spec *spec)
 {
     const char *type;
@@ -167,6 +190,7 @@ static hr_status read_spec(hr_ctx *ctx, hr_checkpoint *ck, int64_t max_batch, hr
     HR_TRY(hr_checkpoint_int(ck, "encoder.residual", 0, 1, &residual));
     HR_TRY(hr_checkpoint_number(ck, "encoder.norm", &norm));
     HR_TRY(hr_checkpoint_int(ck, "head.labels", 1, UINT32_MAX, &h->labels));
+    HR_TRY(read_loss(ctx, ck, &h->loss));
     HR_TRY(hr_checkpoint_int(ck, "head.bias", 0, 2, &bias));
     HR_TRY(hr_checkpoint_number(ck, "head.bias_value", &bias_value));
     HR_TRY(hr_checkpoint_int(ck, "head.elmo_arith", 0, 1, &elmo));
@@ -302,6 +326,12 @@ static hr_status attach_all(hr_model *m)
     }
     HR_TRY(attach_encoder(m));
     return attach_order(m);
+}
+
+hr_status hr_model_folder(hr_ctx *ctx, const char *path, char folder[HR_PATH_MAX])
+{
+    HR_TRY(hr_path_format(ctx, folder, "%s/model", path));
+    return hr_path_is_dir(folder) ? HR_OK : hr_path_format(ctx, folder, "%s", path);
 }
 
 hr_status hr_model_open(hr_ctx *ctx, const char *path, bool verify_all, int64_t max_batch, hr_model **out)

@@ -48,6 +48,8 @@ hr_status hr_model_load(hr_model *model, hr_checkpoint *ck);
 
 /* ---- to predict ---- */
 
+/* The model folder that is meant by `path`: RUN/model when it is a run folder, else itself. */
+hr_status hr_model_folder(hr_ctx *ctx, const char *path, char folder[HR_PATH_MAX]);
 /* A model folder, for batches of at most max_batch rows. */
 hr_status hr_model_open(hr_ctx *ctx, const char *path, bool verify_all, int64_t max_batch, hr_model **out);
 

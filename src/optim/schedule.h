@@ -10,7 +10,7 @@ enum { HR_MILESTONES_MAX = 16 };
 
 typedef struct hr_schedule {
     hr_schedule_type type;
-    int64_t steps, warmup;          /* in all; while the rate rises linearly from 0 (as in the HF schedules) */
+    int64_t steps, warmup;          /* in all; while the rate rises linearly: 1/warmup of the peak at step 0, the peak at step warmup - 1 */
     int milestones;
     double milestone[HR_MILESTONES_MAX]; /* shares of all steps, ascending */
     double gamma;

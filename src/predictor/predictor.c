@@ -51,6 +51,8 @@ static hr_status open_text(hr_predictor *p)
     HR_TRY(hr_path_format(p->ctx, path, "%s/text.json", p->path));
     if (!hr_path_exists(path))
         return HR_OK;
+    if (hr_encoder_get_options(p->model->encoder)->type == HR_ENCODER_DENSE)
+        return hr_fail(p->ctx, HR_ERR_DATA, "%s: a text model, but an encoder of dense vectors", p->path);
     for (const char *const *name = hr_text_model_files(); *name; name++) {
         HR_TRY(hr_path_format(p->ctx, path, "%s/%s", p->path, *name));
         if (hr_path_exists(path))
@@ -65,10 +67,7 @@ static hr_status open_text(hr_predictor *p)
 
 static hr_status open_parts(hr_predictor *p, const char *path, bool verify_all)
 {
-    /* a run folder holds its model in "model" */
-    HR_TRY(hr_path_format(p->ctx, p->path, "%s/model", path));
-    if (!hr_path_is_dir(p->path))
-        HR_TRY(hr_path_format(p->ctx, p->path, "%s", path));
+    HR_TRY(hr_model_folder(p->ctx, path, p->path));
     HR_TRY(hr_model_open(p->ctx, p->path, verify_all, PREDICT_BATCH, &p->model));
     HR_TRY(open_names(p));
     return open_text(p);
@@ -164,13 +163,14 @@ hr_status hr_predictor_texts(hr_predictor *p, int64_t rows, const char *const *t
     if (k < 1 || k > p->model->labels)
         return hr_fail(p->ctx, HR_ERR_USAGE, "top %d asked for, expected 1 to %lld (the number of labels)", k,
                        (long long)p->model->labels);
+    const bool probabilities = hr_head_get_options(p->model->head)->loss == HR_LOSS_BCE;
     HR_TRY(hr_model_want_top(p->model, k));
     for (int64_t at = 0; at < rows; at += PREDICT_BATCH) {
         const int64_t n = rows - at < PREDICT_BATCH ? rows - at : PREDICT_BATCH;
         HR_TRY(featurise(p, n, text + at, length + at));
         const hr_encoder_batch batch = {.rows = n, .indptr = p->indptr, .indices = p->indices, .values = p->values};
         HR_TRY(hr_model_top(p->model, &batch, k, ids + at * k, scores + at * k));
-        for (int64_t i = 0; i < n * k; i++)
+        for (int64_t i = 0; i < n * k && probabilities; i++)
             scores[at * k + i] = hr_sigmoid(scores[at * k + i]);
     }
     return HR_OK;

@@ -27,7 +27,7 @@ static void state_meta(const hr_run *run, hr_meta *meta)
     hr_meta_set(meta, "epoch", "%lld", (long long)(run->step / run->steps_per_epoch));
     hr_meta_set(meta, "position", "%lld", (long long)(run->step % run->steps_per_epoch * run->spec.head.max_batch));
     hr_meta_set(meta, "updates", "%lld", (long long)run->updates);
-    hr_meta_set(meta, "best.metric", "%a", run->best_metric);
+    hr_meta_set_number(meta, "best.metric", run->best_metric);
     hr_meta_set(meta, "best.step", "%lld", (long long)run->best_step);
     hr_meta_set(meta, "best.since", "%lld", (long long)run->since_best);
     hr_meta_set(meta, "stopped_early", "%d", run->stopped_early);
@@ -64,7 +64,17 @@ static hr_status list_steps(hr_run *run, step_list *list)
     return hr_path_is_dir(path) ? hr_dir_each(run->ctx, path, collect_step, list) : HR_OK;
 }
 
-/* Removes all but the newest ones and the best one. */
+static hr_status remove_step(hr_run *run, int64_t step)
+{
+    char path[HR_PATH_MAX];
+    HR_TRY(step_folder(run, step, path));
+    if (step > run->step)
+        hr_log(run->ctx, HR_LOG_WARNING, "%s: removed; it was damaged, and the run went on from an older checkpoint", path);
+    return hr_dir_remove(run->ctx, path);
+}
+
+/* Removes all but the newest ones and the best one. Those of later steps than the present one were passed over by
+ * load_newest: they go too, and do not count. */
 static hr_status prune(hr_run *run)
 {
     step_list *list = HR_NEW(run->ctx, HR_MEM_CHECKPOINT, step_list);
@@ -72,14 +82,12 @@ static hr_status prune(hr_run *run)
         return HR_ERR_NOMEM;
     hr_status st = list_steps(run, list);
     const int64_t keep = hr_config_int(run->config, "checkpoint.keep");
-    for (int i = 0; st == HR_OK && i < list->count - keep; i++) {
-        char path[HR_PATH_MAX];
-        if (list->step[i] == run->best_step)
-            continue;
-        st = step_folder(run, list->step[i], path);
-        if (st == HR_OK)
-            st = hr_dir_remove(run->ctx, path);
-    }
+    int good = list->count;
+    while (good > 0 && list->step[good - 1] > run->step)
+        good--;
+    for (int i = 0; st == HR_OK && i < list->count; i++)
+        if (i >= good || (i < good - keep && list->step[i] != run->best_step))
+            st = remove_step(run, list->step[i]);
     hr_free(run->ctx, list);
     return st;
 }

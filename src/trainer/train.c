@@ -4,6 +4,8 @@
  * micro-step, updates. The head is finished before the encoder's backward begins (ELMO's decoupled update). */
 #include "trainer/run.h"
 
+#include "base/number.h"
+
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -145,19 +147,25 @@ static hr_status train_step(hr_run *run, double *loss)
     return HR_OK;
 }
 
+static hr_number_text epochs_done(const hr_run *run)
+{
+    return hr_number((double)run->step / (double)run->steps_per_epoch, 6);
+}
+
 static hr_status log_step(hr_run *run, const double *loss)
 {
     const double seconds = hr_clock() - run->started, factor = hr_schedule_at(&run->schedule, run->step - 1);
+    const double share = run->spec.head.reduction == HR_MEAN_ALL ? 1 : (double)run->batch.rows; /* the loss is per instance */
     char text[48] = "";
     if (loss)
-        snprintf(text, sizeof text, ",\"loss\":%.9g", *loss / (double)run->batch.rows);
+        snprintf(text, sizeof text, ",\"loss\":%s", hr_number(*loss / share, 9).text);
+    const double rows = (double)(run->step - run->started_step) * (double)run->spec.head.max_batch;
     hr_run_progress(run);
-    return hr_run_log(run, "{\"event\":\"step\",\"step\":%lld,\"epoch\":%.4f%s,\"head_lr\":%.6g,\"encoder_lr\":%.6g,"
-                           "\"seconds\":%.3f,\"rows_per_second\":%.1f,\"rss\":%zu}",
-                      (long long)run->step, (double)run->step / (double)run->steps_per_epoch, text, run->head_lr * factor,
-                      run->encoder_lr * factor, seconds,
-                      (double)(run->step - run->started_step) * (double)run->spec.head.max_batch / (seconds + 1e-9),
-                      hr_process_rss());
+    return hr_run_log(run, "{\"event\":\"step\",\"step\":%lld,\"epoch\":%s%s,\"head_lr\":%s,\"encoder_lr\":%s,"
+                           "\"seconds\":%s,\"rows_per_second\":%s,\"rss\":%zu}",
+                      (long long)run->step, epochs_done(run).text, text, hr_number(run->head_lr * factor, 6).text,
+                      hr_number(run->encoder_lr * factor, 6).text, hr_number(seconds, 9).text,
+                      hr_number(rows / (seconds + 1e-9), 6).text, hr_process_rss());
 }
 
 /* ---- validation ---- */
@@ -199,11 +207,12 @@ static hr_status validate(hr_run *run)
     run->stopped_early = patience > 0 && run->since_best >= patience;
     hr_log(run->ctx, HR_LOG_INFO, "step %lld  validation P@1 %.2f  P@3 %.2f  P@5 %.2f  PSP@5 %.2f%s", (long long)run->step,
            100 * m.precision[0], 100 * m.precision[1], 100 * m.precision[2], 100 * m.psp[2], better ? "  best so far" : "");
-    return hr_run_log(run, "{\"event\":\"validation\",\"step\":%lld,\"epoch\":%.4f,\"rows\":%lld,\"p@1\":%.6f,\"p@3\":%.6f,"
-                           "\"p@5\":%.6f,\"ndcg@5\":%.6f,\"psp@1\":%.6f,\"psp@5\":%.6f,\"r@10\":%.6f,\"best\":%s,\"seconds\":%.3f}",
-                      (long long)run->step, (double)run->step / (double)run->steps_per_epoch, (long long)m.rows,
-                      m.precision[0], m.precision[1], m.precision[2], m.ndcg[2], m.psp[0], m.psp[2], m.recall[3],
-                      better ? "true" : "false", hr_clock() - run->started);
+    return hr_run_log(run, "{\"event\":\"validation\",\"step\":%lld,\"epoch\":%s,\"rows\":%lld,\"p@1\":%s,\"p@3\":%s,"
+                           "\"p@5\":%s,\"ndcg@5\":%s,\"psp@1\":%s,\"psp@5\":%s,\"r@10\":%s,\"best\":%s,\"seconds\":%s}",
+                      (long long)run->step, epochs_done(run).text, (long long)m.rows, hr_number(m.precision[0], 6).text,
+                      hr_number(m.precision[1], 6).text, hr_number(m.precision[2], 6).text, hr_number(m.ndcg[2], 6).text,
+                      hr_number(m.psp[0], 6).text, hr_number(m.psp[2], 6).text, hr_number(m.recall[3], 6).text,
+                      better ? "true" : "false", hr_number(hr_clock() - run->started, 9).text);
 }
 
 /* ---- the loop ---- */
@@ -298,6 +307,8 @@ hr_status hr_train_run(hr_ctx *ctx, const hr_config *config, hr_train_report *re
         st = hr_run_save(run);
     if (st == HR_OK)
         st = hr_run_export(run);
+    if (st == HR_OK)
+        hr_ctx_interrupt_clear(ctx);
     run->step = steps;
     report_on(run, hr_clock() - begin, st == HR_OK, report);
     tear_down(run);

@@ -42,7 +42,11 @@ static void make_content(const fixture *f, content *x, unsigned generation)
     add_tensor(x, "state", HR_T_BF16, true, true);
     hr_meta_set(&x->meta, "generation", "%u", generation);
     hr_meta_set(&x->meta, "text", "a \"quoted\" \\ word");
-    hr_meta_set(&x->meta, "number", "%a", 1.0 / 3);
+    hr_meta_set_number(&x->meta, "number", 1.0 / 3);
+    hr_meta_set_number(&x->meta, "nan", NAN);
+    hr_meta_set(&x->meta, "hex", "0x1.5555555555555p-2");
+    hr_meta_set(&x->meta, "hex.small", "-0x0.0000000000001p-1022");
+    hr_meta_set(&x->meta, "hex.bad", "0x1.8p");
     put_file(f, "extra.src", "one line of an extra file\n");
     x->extra[0] = (hr_checkpoint_extra){.from = fixture_path(f, "extra.src", x->extra_from), .name = "extra.txt"};
     x->c = (hr_checkpoint_content){.kind = "run", .tensors = &x->list, .with_state = true, .shard_rows = SHARD_ROWS,
@@ -84,6 +88,13 @@ static void test_round_trip(void **state)
     assert_string_equal(text, "a \"quoted\" \\ word");
     check_ok(f.ctx, hr_checkpoint_number(ck, "number", &number));
     assert_true(number == 1.0 / 3);
+    check_ok(f.ctx, hr_checkpoint_number(ck, "nan", &number));
+    assert_true(isnan(number));
+    check_ok(f.ctx, hr_checkpoint_number(ck, "hex", &number));
+    assert_true(number == 1.0 / 3);
+    check_ok(f.ctx, hr_checkpoint_number(ck, "hex.small", &number));
+    assert_true(number == -0x1p-1074);
+    assert_int_equal(hr_checkpoint_number(ck, "hex.bad", &number), HR_ERR_DATA);
     check_ok(f.ctx, hr_checkpoint_int(ck, "generation", 0, 1, &n));
     assert_int_equal(n, 1);
     assert_int_equal(hr_checkpoint_int(ck, "generation", 2, 3, &n), HR_ERR_DATA);

@@ -158,8 +158,8 @@ static void options_are_judged(void **state)
     put_small_set(&f);
     char input[2 * HR_PATH_MAX], output[2 * HR_PATH_MAX];
     const hr_prepare_options good = options_for(&f, input, output);
-    hr_prepare_options bad[10];
-    for (int i = 0; i < 10; i++)
+    hr_prepare_options bad[11];
+    for (int i = 0; i < 11; i++)
         bad[i] = good;
     bad[0].input = NULL;
     bad[1].output = "";
@@ -171,7 +171,8 @@ static void options_are_judged(void **state)
     bad[7].hash_bins = -1;
     bad[8].propensity_a = -1;
     bad[9].name = "";
-    for (int i = 0; i < 10; i++) {
+    bad[10].propensity_b = 0;
+    for (int i = 0; i < 11; i++) {
         assert_int_equal(hr_prepare(f.ctx, &bad[i]), HR_ERR_USAGE);
         assert_true(strlen(hr_ctx_message(f.ctx)) > 10);
     }

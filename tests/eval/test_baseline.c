@@ -152,6 +152,24 @@ static void test_knn(void **state)
     assert_near(m.precision[0], 1.0 / 4);
 }
 
+/* A query whose values are all 0 has no direction, hence no neighbour. */
+static void test_knn_zero_query(void **state)
+{
+    bench *b = *state;
+    hr_metrics m;
+    hr_dataset zero = tiny;
+    zero.split[HR_SPLIT_TEST].features.values = (float[]){0, 0, 0};
+    b->options.save_predictions = b->file;
+    assert_int_equal(hr_baseline_knn(b->ctx, &zero, 20, &b->options, &m), HR_OK);
+    char text[512] = "";
+    FILE *file = fopen(b->file, "r");
+    assert_non_null(file);
+    text[fread(text, 1, sizeof text - 1, file)] = 0;
+    fclose(file);
+    assert_null(strstr(text, "inf"));
+    assert_memory_equal(text, "0:", 2); // filled up by popularity
+}
+
 static void test_filter_and_share(void **state)
 {
     bench *b = *state;
@@ -429,6 +447,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_topk, setup, teardown),
         cmocka_unit_test_setup_teardown(test_popularity, setup, teardown),
         cmocka_unit_test_setup_teardown(test_knn, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_knn_zero_query, setup, teardown),
         cmocka_unit_test_setup_teardown(test_filter_and_share, setup, teardown),
         cmocka_unit_test_setup_teardown(test_bad_options, setup, teardown),
         cmocka_unit_test_setup_teardown(test_predictions, setup, teardown),

@@ -95,6 +95,32 @@ static void check_gradients(hrk_table ref, hrk_table k)
         }
 }
 
+/* The references themselves, which share their text with the fast variants: against double arithmetic. */
+static void test_references(void **state)
+{
+    (void)state;
+    const hrk_table ref = hrk_table_make(HR_ISA_REF);
+    const hrk_grad_args grad = {.zscale = 0.7f, .bias = -3, .gscale = 0.5f};
+    const hrk_adam_args adam = {0.1f, 0.001f, 0.002f, 1.5f, 1e-8f, 0.999f};
+    for (int i = -400; i <= 400; i++) {
+        float z = (float)i / 10, hinge = z, line = z, y = 0.25f, w = 1, m = 0.3f, v = 0.04f;
+        const double logit = 0.7f * (double)z - 3, g = sin(i);
+        const float gf = (float)g;
+        ref.grad_bce(1, &z, grad);
+        assert_true(fabs(z - 0.5 / (1 + exp(-logit))) < 1e-6 * z);
+        ref.grad_hinge(1, &hinge, grad);
+        assert_true(fabs(hinge - fmax(0, 1 + logit)) < 1e-5);
+        ref.affine(1, 0.7f, -3, &line);
+        assert_true(fabs(line - logit) < 1e-5);
+        ref.axpy(1, 3, &line, &y);
+        assert_true(fabs(y - (0.25 + 3 * (double)line)) < 1e-5);
+        ref.adam(1, &w, &m, &v, &gf, adam);
+        const double m1 = 0.3 * 0.9 + 0.1 * g, v1 = 0.04 * 0.999 + 0.001 * g * g;
+        assert_true(fabs(m - m1) < 1e-6 && fabs(v - v1) < 1e-6);
+        assert_true(fabs(w - (0.999 - 0.002 * m1 / (sqrt(v1) * 1.5 + 1e-8))) < 1e-6);
+    }
+}
+
 static const char *const types[] = {"f32", "bf16", "f16", "e4m3", "e5m2", "i8r", "e3m4", "e2m1", "e5m2"};
 enum { TYPES = sizeof types / sizeof *types };
 
@@ -163,6 +189,8 @@ static void check_vectors(hrk_table ref, hrk_table k)
             for (int64_t i = 0; i < sizes[s]; i++)
                 one[j][i] = fabsf(cosf((float)(i + j)));
         memcpy(two, one, sizeof one);
+        ref.affine(sizes[s], 0.3f, 2, one[0]);
+        k.affine(sizes[s], 0.3f, 2, two[0]);
         ref.axpy(sizes[s], 1.7f, x, one[0]);
         k.axpy(sizes[s], 1.7f, x, two[0]);
         ref.adam(sizes[s], one[1], one[2], one[3], g, args);
@@ -209,6 +237,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_gemm), cmocka_unit_test(test_draws),
                                        cmocka_unit_test(test_gradients), cmocka_unit_test(test_sgd),
-                                       cmocka_unit_test(test_vectors)};
+                                       cmocka_unit_test(test_vectors),
+                                       cmocka_unit_test(test_references)};
     return cmocka_run_group_tests_name("kernels", tests, NULL, NULL);
 }

@@ -4,6 +4,8 @@
 
 #include "dtype/sigmoid.h"
 
+#include <cjson/cJSON.h>
+
 enum { K = 7 };
 
 typedef struct bench {
@@ -87,6 +89,103 @@ static void test_like_eval(void **state)
     o.save_predictions = NULL;
     check_ok(ctx, hr_eval_file(ctx, saved, b->data, &o, &from_file));
     assert_memory_equal(&m, &from_file, sizeof m);
+    check_ok(ctx, hr_eval_file(ctx, saved, b->data, NULL, &from_file)); /* the defaults */
+    check_ok(ctx, hr_baseline_run(ctx, b->data, HR_BASELINE_KNN, 0, NULL, &from_file));
+}
+
+/* Scores of the first text: `bce` says whether they are probabilities or the logits that evaluation saves. */
+static void compare_scores(bench *b, const char *model, const char *data, bool bce)
+{
+    hr_ctx *ctx = b->f.ctx;
+    char saved[2 * HR_PATH_MAX];
+    hr_metrics m;
+    hr_eval_options o = hr_eval_options_default();
+    o.save_predictions = fixture_path(&b->f, "saved.txt", saved);
+    check_ok(ctx, hr_eval_model(ctx, model, data, &o, &m));
+    hr_predictor *p = NULL;
+    uint32_t ids[5], id;
+    float scores[5], logit;
+    check_ok(ctx, hr_predictor_open(ctx, model, false, &p));
+    check_ok(ctx, hr_predictor_texts(p, 1, b->text, b->length, 5, ids, scores));
+    hr_predictor_close(p);
+    FILE *file = fopen(saved, "r");
+    assert_non_null(file);
+    for (int i = 0; i < 5; i++) {
+        assert_int_equal(fscanf(file, "%u:%f", &id, &logit), 2);
+        assert_int_equal(ids[i], id);
+        assert_true(scores[i] == (bce ? hr_sigmoid(logit) : logit));
+    }
+    fclose(file);
+}
+
+/* The loss is a part of the model: margins come out as they are. Folders that do not say are BCE. */
+static void test_losses(void **state)
+{
+    bench *b = *state;
+    char model[2 * HR_PATH_MAX];
+    hr_predictor *p = NULL;
+    compare_scores(b, b->model, b->data, true);
+    tiny_edit_manifest(&b->f, "run/model", "\"head.loss\"", "\"head.lost\"");
+    compare_scores(b, b->model, b->data, true);
+    tiny_run(&b->f, "hinge", "loss.type=squared_hinge head.lr=0.05 train.epochs=1", 2, 0);
+    compare_scores(b, fixture_path(&b->f, "hinge/model", model), b->data, false);
+    tiny_edit_manifest(&b->f, "hinge/model", "squared_hinge", "cubic");
+    assert_int_equal(hr_predictor_open(b->f.ctx, model, false, &p), HR_ERR_DATA);
+    assert_message(&b->f, "expected bce or squared_hinge");
+}
+
+/* A model that says it takes dense vectors, as wide as the sparse data set it is given. */
+static void test_dense_encoder(void **state)
+{
+    bench *b = *state;
+    hr_ctx *ctx = b->f.ctx;
+    char input[2 * HR_PATH_MAX], output[2 * HR_PATH_MAX], more[2 * HR_PATH_MAX + 64], model[2 * HR_PATH_MAX];
+    hr_prepare_options o = hr_prepare_options_default();
+    o.input = fixture_path(&b->f, "in", input);
+    o.output = fixture_path(&b->f, "hashed", output);
+    o.hash_bins = 32;
+    check_ok(ctx, hr_prepare(ctx, &o));
+    snprintf(more, sizeof more, "dataset=%s train.epochs=1", output);
+    tiny_run(&b->f, "hashed_run", more, 2, 0);
+    tiny_edit_manifest(&b->f, "hashed_run/model", "\"bow\"", "\"dense\"");
+    hr_metrics m;
+    hr_predictor *p = NULL;
+    assert_int_equal(hr_eval_model(ctx, fixture_path(&b->f, "hashed_run/model", model), output, NULL, &m), HR_ERR_DATA);
+    assert_message(&b->f, "the model takes dense features");
+    assert_int_equal(hr_predictor_open(ctx, model, false, &p), HR_ERR_DATA);
+    assert_message(&b->f, "an encoder of dense vectors");
+}
+
+/* A host program with a decimal comma: log and meta stay JSON, saved predictions are read back. */
+static void test_comma_locale(void **state)
+{
+    bench *b = *state;
+    hr_ctx *ctx = b->f.ctx;
+    if (!setlocale(LC_ALL, "de_DE.UTF-8"))
+        skip();
+    char saved[2 * HR_PATH_MAX], path[2 * HR_PATH_MAX], *save = NULL;
+    size_t n;
+    int lines = 0;
+    tiny_run(&b->f, "comma", "loss.every=1 train.epochs=2", 2, 3);
+    char *text = tiny_slurp(fixture_path(&b->f, "comma/log.jsonl", path), &n);
+    for (char *line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save), lines++) {
+        cJSON *json = cJSON_Parse(line);
+        if (!json)
+            fail_msg("not JSON: %s", line);
+        cJSON_Delete(json);
+    }
+    free(text);
+    assert_true(lines > 10);
+    hr_metrics m, from_file;
+    hr_eval_options o = hr_eval_options_default();
+    o.save_predictions = fixture_path(&b->f, "saved.txt", saved);
+    check_ok(ctx, hr_eval_model(ctx, fixture_path(&b->f, "comma/model", path), b->data, &o, &m));
+    o.save_predictions = NULL;
+    check_ok(ctx, hr_eval_file(ctx, saved, b->data, &o, &from_file));
+    assert_memory_equal(&m, &from_file, sizeof m);
+    setlocale(LC_ALL, "C");
+    tiny_run(&b->f, "point", "loss.every=1 train.epochs=2", 2, 0);
+    tiny_same_folder(&b->f, "comma/model", "point/model");
 }
 
 /* The report of a run that is complete, asked for again. */
@@ -329,6 +428,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         test(test_like_eval), test(test_report), test(test_batches_and_threads), test(test_describe),
         test(test_arguments), test(test_vectors),           test(test_damage),              test(test_faults),
+        test(test_losses),    test(test_dense_encoder),     test(test_comma_locale),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

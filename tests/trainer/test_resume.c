@@ -255,6 +255,36 @@ static void test_damaged_newest(void **state)
     }
 }
 
+/* Damaged checkpoints that were passed over do not count as the newest ones, and do not stay. */
+static void test_passed_over(void **state)
+{
+    const fixture *f = *state;
+    char path[2 * HR_PATH_MAX], folder[128];
+    stop_at(f, "b", "checkpoint.every=2 checkpoint.keep=3", 6);
+    damage(f, "b/ckpt/step-000000004", "model.safetensors");
+    damage(f, "b/ckpt/step-000000006", "model.safetensors");
+    stop_at(f, "b", "checkpoint.every=2 checkpoint.keep=2", 1);
+    assert_non_null(strstr(newest(f, "b", folder), "step-000000003"));
+    assert_true(hr_path_is_dir(fixture_path(f, "b/ckpt/step-000000002", path)));
+    stop_at(f, "b", "checkpoint.every=2 checkpoint.keep=2 resume=strict", 1);
+    assert_non_null(strstr(newest(f, "b", folder), "step-000000004"));
+    tiny_run(f, "a", "checkpoint.every=2", 2, 0);
+    tiny_run(f, "b", "checkpoint.every=2", 2, 0);
+    same_run(f, "a", "b");
+}
+
+static void test_other_blocks(void **state)
+{
+    const fixture *f = *state;
+    tiny_log log;
+    stop_at(f, "b", "", 2);
+    tiny_edit_manifest(f, "b/ckpt/step-000000002", "\"head.blocks\":\t\"2\"", "\"head.blocks\":\t\"4\"");
+    hr_ctx *ctx = tiny_ctx(2, &log);
+    assert_int_equal(tiny_train(f, ctx, "b", "", NULL), HR_ERR_DATA);
+    assert_non_null(strstr(hr_ctx_message(ctx), "4 blocks, this build into 2"));
+    check_ctx_empty(ctx);
+}
+
 static hr_status damage_step(void *arg, const char *name)
 {
     char folder[128];
@@ -395,7 +425,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         test(test_matrix),         test(test_again),    test(test_threads_and_chunks), test(test_killed),
         test(test_damaged_newest), test(test_all_damaged), test(test_damaged_best),    test(test_lost_log),
-        test(test_refusals),       test(test_second_process), test(test_leftovers),
+        test(test_refusals),       test(test_second_process), test(test_leftovers),         test(test_passed_over),
+        test(test_other_blocks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

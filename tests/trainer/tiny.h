@@ -6,6 +6,10 @@
 #include "tests/check.h"
 #include "tests/dataset/fixture.h"
 
+#include "base/crc32c.h"
+#include "checkpoint/internal.h"
+
+#include <locale.h>
 #include <math.h>
 #include <signal.h>
 #include <unistd.h>
@@ -166,6 +170,24 @@ static inline char *tiny_slurp(const char *path, size_t *length)
     fclose(file);
     *length = (size_t)n;
     return text;
+}
+
+/* Replaces a piece of the manifest of a checkpoint or model and makes its checksum good. */
+static inline void tiny_edit_manifest(const fixture *f, const char *folder, const char *from, const char *to)
+{
+    char path[2 * HR_PATH_MAX], name[256], sum[9];
+    size_t n;
+    snprintf(name, sizeof name, "%s/manifest.json", folder);
+    char *text = tiny_slurp(fixture_path(f, name, path), &n), *edited = malloc(n + strlen(to) + 1), *at = strstr(text, from);
+    assert_non_null(at);
+    n = (size_t)sprintf(edited, "%.*s%s%s", (int)(at - text), text, to, at + strlen(from));
+    at = hr_manifest_sum(edited);
+    memset(at, '0', 8);
+    snprintf(sum, sizeof sum, "%08x", (unsigned)hr_crc32c(0, edited, n));
+    memcpy(at, sum, 8);
+    put_bytes(f, name, edited, n);
+    free(edited);
+    free(text);
 }
 
 /* The file has the same bytes in both runs, or is in neither. */
