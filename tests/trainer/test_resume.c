@@ -285,6 +285,19 @@ static void test_other_blocks(void **state)
     check_ctx_empty(ctx);
 }
 
+/* A request that comes when there is no step left to stop at does not stop the next call. */
+static void test_late_interrupt(void **state)
+{
+    const fixture *f = *state;
+    tiny_log log;
+    hr_ctx *ctx = tiny_ctx(2, &log);
+    check_ok(ctx, tiny_train(f, ctx, "b", "", NULL));
+    hr_ctx_interrupt(ctx);
+    check_ok(ctx, tiny_train(f, ctx, "b", "", NULL));
+    assert_false(hr_ctx_interrupted(ctx));
+    check_ctx_empty(ctx);
+}
+
 static hr_status damage_step(void *arg, const char *name)
 {
     char folder[128];
@@ -426,7 +439,7 @@ int main(void)
         test(test_matrix),         test(test_again),    test(test_threads_and_chunks), test(test_killed),
         test(test_damaged_newest), test(test_all_damaged), test(test_damaged_best),    test(test_lost_log),
         test(test_refusals),       test(test_second_process), test(test_leftovers),         test(test_passed_over),
-        test(test_other_blocks),
+        test(test_other_blocks),   test(test_late_interrupt),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
