@@ -2,6 +2,7 @@
 #ifndef HR_TESTS_DATASET_FIXTURE_H
 #define HR_TESTS_DATASET_FIXTURE_H
 
+#include <unistd.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -27,7 +28,7 @@ static inline void fixture_begin_threads(fixture *f, int threads)
     options.threads = threads;
     assert_int_equal(hr_ctx_create(&options, &f->ctx), HR_OK);
     const char *base = getenv("TMPDIR");
-    snprintf(f->folder, sizeof f->folder, "%s/headroom-test-XXXXXX", base ? base : "/tmp");
+    snprintf(f->folder, sizeof f->folder, "%s/headroom-test-XXXXXX", base ? base : access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
     assert_non_null(mkdtemp(f->folder));
     hr_mem_report report;
     hr_ctx_memory(f->ctx, &report);
