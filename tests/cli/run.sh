@@ -83,6 +83,12 @@ expect 64 '' "--format is 'xml', expected tsv or json" predict model --format xm
 expect 64 '' 'expected INPUT and OUTPUT, found 1 words' prepare raw
 expect 64 '' 'expected one folder or none' info a b
 
+# ---- what is missing is said with what to type
+expect 64 '' 'type: headroom train dataset=FOLDER run=runs/first' train
+expect 64 '' 'type: headroom plan dataset=FOLDER,' plan
+expect 64 '' 'add one: headroom train dataset=data run=runs/first' train dataset=data
+expect 64 '' 'keys are written key=value' train --dataset data
+
 # ---- what is not there
 expect 66 '' 'missing' baseline popularity missing
 expect 66 '' 'missing' eval --predictions missing missing
@@ -130,6 +136,10 @@ if [ -w /dev/full ]; then
     "$headroom" info > /dev/full 2> err
     [ $? -eq 74 ] || { : > out; fail 'a full stdout is not exit status 74'; }
 fi
+shown='config | head -1'
+count=$((count + 1))
+"$headroom" config 2> err | head -1 > out
+[ ! -s err ] || fail 'a reader that has enough is an error'
 shown='info with stdout closed'
 "$headroom" info >&- 2> err
 [ $? -eq 74 ] || { : > out; fail 'a closed stdout is not exit status 74'; }
