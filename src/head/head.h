@@ -68,6 +68,7 @@ const hr_head_options *hr_head_get_options(const hr_head *head);
 typedef struct hr_head_batch {
     int64_t rows;                /* B, at most max_batch */
     const float *x;              /* (B, D) row-major; borrowed until return */
+    float weight;                /* scales the gradient and the loss; left out (0): 1 */
     int64_t num_positives;
     const uint64_t *positives;   /* internal row << 32 | batch row, ascending, no duplicates */
 } hr_head_batch;

@@ -162,12 +162,14 @@ static void unpack_dx(const hr_head *head, const float *total, float *dx)
     }
 }
 
-static double reduction_factor(const hr_head_options *o, int64_t rows)
+/* What the sum of all losses is multiplied by: the reduction and the task's weight. */
+static double loss_factor(const hr_head_options *o, const hr_head_batch *batch)
 {
+    const double weight = batch->weight != 0 ? batch->weight : 1.0;
     switch (o->reduction) {
-    case HR_MEAN_LABELS: return 1.0 / (double)o->labels;
-    case HR_MEAN_ALL: return 1.0 / ((double)o->labels * (double)rows);
-    default: return 1.0;
+    case HR_MEAN_LABELS: return weight / (double)o->labels;
+    case HR_MEAN_ALL: return weight / ((double)o->labels * (double)batch->rows);
+    default: return weight;
     }
 }
 
@@ -175,7 +177,7 @@ hr_status hr_head_step(hr_head *head, const hr_head_batch *batch, float lr, uint
 {
     HR_TRY(check_input(head, batch, lr));
     step_work work = {.head = head, .batch = batch, .lr = lr, .step = step, .want_loss = loss != NULL,
-                      .gscale = (float)reduction_factor(&head->o, batch->rows)};
+                      .gscale = (float)loss_factor(&head->o, batch)};
     for (int i = 0; i < head->o.num_segments; i++) {
         const float decay = lr * head->o.segment[i].lr_scale * head->o.weight_decay;
         if (!(decay < 0.5f))
@@ -203,7 +205,7 @@ hr_status hr_head_step(hr_head *head, const hr_head_batch *batch, float lr, uint
         *loss = 0;
         for (int64_t v = 0; v < head->blocks; v++)
             *loss += head->block_loss[v];
-        *loss *= reduction_factor(&head->o, batch->rows);
+        *loss *= loss_factor(&head->o, batch);
     }
     return HR_OK;
 }

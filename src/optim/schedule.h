@@ -1,10 +1,11 @@
-/* Learning rates: pure functions of the step, so that there is no state to save. */
+/* Learning rates: pure functions of the step, so that there is no state to save. (The plateau schedule is constant here; its
+ * reductions follow from validation and are the trainer's.) */
 #ifndef HR_OPTIM_SCHEDULE_H
 #define HR_OPTIM_SCHEDULE_H
 
 #include <stdint.h>
 
-typedef enum hr_schedule_type { HR_COSINE, HR_LINEAR, HR_CONSTANT, HR_MULTISTEP } hr_schedule_type;
+typedef enum hr_schedule_type { HR_COSINE, HR_LINEAR, HR_CONSTANT, HR_MULTISTEP, HR_PLATEAU } hr_schedule_type;
 
 enum { HR_MILESTONES_MAX = 16 };
 

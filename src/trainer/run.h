@@ -10,6 +10,7 @@
 #include "model/model.h"
 #include "optim/schedule.h"
 #include "trainer/instances.h"
+#include "trainer/tasks.h"
 
 typedef struct hr_run {
     hr_ctx *ctx;
@@ -23,7 +24,9 @@ typedef struct hr_run {
     hr_ranking *ranking;     /* validation; NULL: none */
     hr_eval_work eval;
     hr_schedule schedule;
-    float head_lr, encoder_lr; /* peaks */
+    hr_task task[HR_TASKS_MAX]; /* the labels are the first */
+    int num_tasks;
+    float encoder_lr;        /* peak */
     int64_t steps_per_epoch, total_steps;
     char folder[HR_PATH_MAX];
     hr_file lock, log;
@@ -34,6 +37,7 @@ typedef struct hr_run {
     double best_metric;      /* NaN: none yet */
     int64_t best_step, since_best;
     bool stopped_early;
+    int64_t plateau_cuts, plateau_since; /* train.schedule=plateau: reductions so far, validations since the last gain */
     int64_t saved_step;      /* newest checkpoint, -1: none */
     double started;          /* clock */
     int64_t started_step;

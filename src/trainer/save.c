@@ -30,6 +30,8 @@ static void state_meta(const hr_run *run, hr_meta *meta)
     hr_meta_set_number(meta, "best.metric", run->best_metric);
     hr_meta_set(meta, "best.step", "%lld", (long long)run->best_step);
     hr_meta_set(meta, "best.since", "%lld", (long long)run->since_best);
+    hr_meta_set(meta, "plateau.cuts", "%lld", (long long)run->plateau_cuts);
+    hr_meta_set(meta, "plateau.since", "%lld", (long long)run->plateau_since);
     hr_meta_set(meta, "stopped_early", "%d", run->stopped_early);
     hr_meta_set(meta, "log.bytes", "%llu", (unsigned long long)run->log_bytes);
 }
@@ -140,6 +142,8 @@ static hr_status read_state(hr_run *run, hr_checkpoint *ck)
     HR_TRY(hr_checkpoint_number(ck, "best.metric", &run->best_metric));
     HR_TRY(hr_checkpoint_int(ck, "best.step", -1, INT64_C(1) << 48, &run->best_step));
     HR_TRY(hr_checkpoint_int(ck, "best.since", 0, INT64_C(1) << 48, &run->since_best));
+    HR_TRY(hr_checkpoint_int(ck, "plateau.cuts", 0, INT64_C(1) << 48, &run->plateau_cuts));
+    HR_TRY(hr_checkpoint_int(ck, "plateau.since", 0, INT64_C(1) << 48, &run->plateau_since));
     HR_TRY(hr_checkpoint_int(ck, "stopped_early", 0, 1, &early));
     HR_TRY(hr_checkpoint_int(ck, "log.bytes", 0, INT64_MAX, &log_bytes));
     run->stopped_early = early != 0;

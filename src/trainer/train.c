@@ -41,6 +41,9 @@ static hr_status write_config(hr_run *run)
 static hr_status open_validation(hr_run *run)
 {
     const hr_dataset *ds = run->dataset;
+    if (run->in.validation_rows == 0 && run->schedule.type == HR_PLATEAU)
+        return hr_fail(run->ctx, HR_ERR_CONFIG, "train.schedule=plateau watches validation, and there is none; set "
+                       "train.validation above 0");
     if (run->in.validation_rows == 0)
         return HR_OK;
     hr_eval_options o = hr_eval_options_default();
@@ -64,6 +67,8 @@ static hr_status create_model(hr_run *run)
     hr_status st = hr_model_create(ctx, &run->spec, frequency, &run->model);
     hr_free(ctx, frequency);
     HR_TRY(st);
+    run->task[run->num_tasks++] = (hr_task){.head = run->model->head, .weight = 1.0f,
+                                            .lr = (float)hr_config_number(run->config, "head.lr")};
     run->internal = HR_ARRAY(ctx, HR_MEM_HEAD_STATE, uint32_t, ds->labels);
     if (!run->internal)
         return HR_ERR_NOMEM;
@@ -80,7 +85,6 @@ static hr_status set_schedule(hr_run *run)
     run->total_steps = run->steps_per_epoch * hr_config_int(c, "train.epochs");
     if (most > 0 && most < run->total_steps)
         run->total_steps = most;
-    run->head_lr = (float)hr_config_number(c, "head.lr");
     run->encoder_lr = (float)hr_config_number(c, "encoder.lr");
     return hr_run_schedule(c, run->total_steps, &run->schedule);
 }
@@ -122,20 +126,27 @@ static void tear_down(hr_run *run)
 
 /* ---- a step ---- */
 
+/* Factor of the peak rates at a step; under the plateau schedule it also depends on the validations so far. */
+static double rate_factor(const hr_run *run, int64_t step)
+{
+    return hr_schedule_at(&run->schedule, step) * pow(run->schedule.gamma, (double)run->plateau_cuts);
+}
+
 static hr_status train_step(hr_run *run, double *loss)
 {
     const int64_t b = run->spec.head.max_batch, accumulate = run->spec.encoder.accumulate;
     const int64_t epoch = run->step / run->steps_per_epoch, position = run->step % run->steps_per_epoch * b;
     const int64_t rows = run->in.count - position < b ? run->in.count - position : b;
-    const double factor = hr_schedule_at(&run->schedule, run->step);
+    const double factor = rate_factor(run, run->step);
     hr_model *m = run->model;
     hr_batch *batch = &run->batch;
 
     hr_batch_fill(batch, &run->in, (uint64_t)epoch, position, rows, run->internal);
     const hr_encoder_batch features = hr_batch_features(batch);
     hr_encoder_forward(m->encoder, &features, true, (uint64_t)run->step, m->x);
-    const hr_head_batch head = {.rows = rows, .x = m->x, .num_positives = batch->num_positives, .positives = batch->positives};
-    HR_TRY(hr_head_step(m->head, &head, (float)(run->head_lr * factor), (uint64_t)run->step, batch->dx, loss));
+    run->task[0].num_positives = batch->num_positives;
+    run->task[0].positives = batch->positives;
+    HR_TRY(hr_tasks_step(run->task, run->num_tasks, rows, m->dim, m->x, factor, (uint64_t)run->step, batch->dx, NULL, loss));
     for (int64_t i = 0; accumulate > 1 && i < rows * m->dim; i++)
         batch->dx[i] /= (float)accumulate;
     hr_encoder_backward(m->encoder, &features, (uint64_t)run->step, batch->dx);
@@ -154,7 +165,7 @@ static hr_number_text epochs_done(const hr_run *run)
 
 static hr_status log_step(hr_run *run, const double *loss)
 {
-    const double seconds = hr_clock() - run->started, factor = hr_schedule_at(&run->schedule, run->step - 1);
+    const double seconds = hr_clock() - run->started, factor = rate_factor(run, run->step - 1);
     const double share = run->spec.head.reduction == HR_MEAN_ALL ? 1 : (double)run->batch.rows; /* the loss is per instance */
     char text[48] = "";
     if (loss)
@@ -163,7 +174,7 @@ static hr_status log_step(hr_run *run, const double *loss)
     hr_run_progress(run);
     return hr_run_log(run, "{\"event\":\"step\",\"step\":%lld,\"epoch\":%s%s,\"head_lr\":%s,\"encoder_lr\":%s,"
                            "\"seconds\":%s,\"rows_per_second\":%s,\"rss\":%zu}",
-                      (long long)run->step, epochs_done(run).text, text, hr_number(run->head_lr * factor, 6).text,
+                      (long long)run->step, epochs_done(run).text, text, hr_number(run->task[0].lr * factor, 6).text,
                       hr_number(run->encoder_lr * factor, 6).text, hr_number(seconds, 9).text,
                       hr_number(rows / (seconds + 1e-9), 6).text, hr_process_rss());
 }
@@ -188,6 +199,19 @@ static double chosen_metric(const hr_config *config, const hr_metrics *m)
     }
 }
 
+/* Reduce on plateau, as PyTorch's ReduceLROnPlateau counts: a cut after more than `patience` validations without a gain. */
+static void watch_plateau(hr_run *run, bool better)
+{
+    if (run->schedule.type != HR_PLATEAU)
+        return;
+    run->plateau_since = better ? 0 : run->plateau_since + 1;
+    if (run->plateau_since > hr_config_int(run->config, "train.plateau_patience")) {
+        run->plateau_cuts++;
+        run->plateau_since = 0;
+        hr_log(run->ctx, HR_LOG_INFO, "no gain for a while: learning rates are multiplied by %g", run->schedule.gamma);
+    }
+}
+
 static hr_status validate(hr_run *run)
 {
     hr_metrics m;
@@ -203,6 +227,7 @@ static hr_status validate(hr_run *run)
         run->best_step = run->step;
     }
     run->since_best = better ? 0 : run->since_best + 1;
+    watch_plateau(run, better);
     const int64_t patience = hr_config_int(run->config, "train.patience");
     run->stopped_early = patience > 0 && run->since_best >= patience;
     hr_log(run->ctx, HR_LOG_INFO, "step %lld  validation P@1 %.2f  P@3 %.2f  P@5 %.2f  PSP@5 %.2f%s", (long long)run->step,

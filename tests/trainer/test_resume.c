@@ -118,6 +118,7 @@ static void test_matrix(void **state)
         "head.dtype=e4m3 train.accumulate=4 checkpoint.every=1 head.weight_decay=0.4",
         "head.dtype=f32 train.patience=1 train.epochs=8 encoder.lr=0 head.lr=0",
         "head.dtype=e4m3 train.patience=1 train.epochs=8 train.accumulate=5",
+        "head.dtype=e4m3 train.schedule=plateau train.plateau_patience=0 train.gamma=0.5 train.epochs=8 head.lr=0.01",
         "head.dtype=bf16 encoder.feature_dropout=0.3 encoder.weight_decay=0.1 train.schedule=multistep eval.every=0",
         "head.dtype=e4m3 train.validation=0 loss.every=2 loss.reduction=mean_labels head.lr=50 train.max_steps=9",
         "head.dtype=e2m3 train.schedule=linear train.augment=true train.batch=1024 train.epochs=1 train.validation_max=3",
