@@ -12,6 +12,8 @@ typedef struct hr_backend {
 } hr_backend;
 
 hr_backend hr_backend_make(hr_ctx *ctx);
+/* The library behind the matrix products and the kernels it has chosen, such as "OpenBLAS 0.3.21 SkylakeX". */
+const char *hr_backend_blas(char text[96]);
 
 /* Row-major products, in parallel over panels of 64 rows of C; beta is 0 or 1.
  *   nn: C (m, n) = A (m, k) B (k, n) + beta C       tn: C (m, n) = A (k, m)^T B (k, n) + beta C

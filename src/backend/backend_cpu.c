@@ -2,15 +2,31 @@
 #include "backend/backend.h"
 
 #include <cblas.h>
+#include <stdio.h>
+#include <string.h>
 
 enum { PANEL = 64 };
 
 extern void openblas_set_num_threads(int threads);
+extern char *openblas_get_corename(void);
+extern char *openblas_get_config(void);
 
 hr_backend hr_backend_make(hr_ctx *ctx)
 {
     openblas_set_num_threads(1); /* the pool is ours */
     return (hr_backend){.ctx = ctx, .k = hrk_table_make((int)hr_ctx_isa_level(ctx))};
+}
+
+const char *hr_backend_blas(char text[96])
+{
+    char config[64];
+    snprintf(config, sizeof config, "%s", openblas_get_config()); /* "OpenBLAS 0.3.21 NO_LAPACKE ..." */
+    char *space = strchr(config, ' ');
+    space = space ? strchr(space + 1, ' ') : NULL;
+    if (space)
+        *space = 0;
+    snprintf(text, 96, "%s %s", config, openblas_get_corename());
+    return text;
 }
 
 typedef struct product {

@@ -1,6 +1,7 @@
 /* The dense family: W (rows, D) in any storage type, the fused step of ELMO (ICML 2025, Alg. 1) on tiles.
  *
- * Per tile of T labels: decode W to f32; Z = W X^T; G = gradient of the loss; dX += G^T W; dW = G X; update and round.
+ * Per tile of T labels, with Z and G lying (T, B): decode W to f32; Z = W X^T; G = gradient of the loss; dX += G^T W;
+ * dW = G X; update and round.
  * The bytes moved are those of the codes, read twice and written once; everything else stays in the cache. */
 #include "head/segment.h"
 
@@ -247,13 +248,13 @@ static void tile_dw(const hr_tile_step *s, int64_t rows, const float *g, float *
 }
 
 /* Per-label biases: plain SGD on the sum of the label's gradient over the batch, rows in order. */
-static void tile_bias(const hr_tile_step *s, int64_t rows, const float *g)
+static void tile_bias(const hr_segment *seg, const hr_tile_step *s, int64_t rows, const float *g)
 {
     for (int64_t t = 0; t < rows; t++) {
         float sum = 0;
         for (int64_t b = 0; b < s->x->rows; b++)
             sum += g[place(t, b, rows)];
-        s->bias[t] = fmaf(-s->lr, sum, s->bias[t]);
+        s->bias[t] = fmaf(-s->lr * seg->o.lr_scale, sum, s->bias[t]);
     }
 }
 
@@ -266,7 +267,7 @@ static void step_tile(hr_segment *seg, const hr_tile_step *s, int64_t row, int64
     tile_dx(seg, s, rows, scratch->w, scratch->g);
     tile_dw(s, rows, scratch->g, scratch->w);
     if (s->bias)
-        tile_bias(s, rows, scratch->g);
+        tile_bias(seg, s, rows, scratch->g);
     for (int64_t r = 0; r < rows; r++) {
         for (int64_t q = 0; q < s->x->dim_padded / HRK_DP; q++)
             memcpy(scratch->row + q * HRK_DP, scratch->w + (q * rows + r) * HRK_DP, HRK_DP * sizeof(float));

@@ -1,6 +1,7 @@
 /* Checkpoints of a run: saving, retention, resuming, and the model that is left at the end. */
 #include "trainer/run.h"
 
+#include "backend/backend.h"
 #include "tokenizer/text_features.h"
 
 #include <stdio.h>
@@ -23,6 +24,8 @@ static void state_meta(const hr_run *run, hr_meta *meta)
     hr_meta_set(meta, "data.fingerprint", "%s", run->dataset->fingerprint);
     hr_meta_set(meta, "config.hash", "%016llx", (unsigned long long)hr_config_hash(run->config));
     hr_meta_set(meta, "isa", "%s", hr_ctx_isa(run->ctx));
+    char blas[96];
+    hr_meta_set(meta, "blas", "%s", hr_backend_blas(blas));
     hr_meta_set(meta, "step", "%lld", (long long)run->step);
     hr_meta_set(meta, "epoch", "%lld", (long long)(run->step / run->steps_per_epoch));
     hr_meta_set(meta, "position", "%lld", (long long)(run->step % run->steps_per_epoch * run->spec.head.max_batch));
@@ -131,6 +134,10 @@ static hr_status check_same_run(hr_run *run, const hr_checkpoint *ck, const char
     if (strcmp(text, hr_ctx_isa(run->ctx)) != 0)
         hr_log(run->ctx, HR_LOG_WARNING, "resuming with kernels %s what was trained with %s: the encoder's last bits may differ",
                hr_ctx_isa(run->ctx), text);
+    char blas[96];
+    text = hr_meta_get(hr_checkpoint_meta(ck), "blas");
+    if (text && strcmp(text, hr_backend_blas(blas)) != 0)
+        hr_log(run->ctx, HR_LOG_WARNING, "resuming with %s what was trained with %s: the encoder's last bits may differ", blas, text);
     return HR_OK;
 }
 
