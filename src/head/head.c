@@ -283,11 +283,6 @@ void hr_head_pack(hr_head *head, int64_t rows, const float *x)
 
 /* ---- state ---- */
 
-unsigned hr_head_tensor_numbers(const hr_head_options *options)
-{
-    return 2 * (unsigned)options->num_segments;
-}
-
 void hr_head_tensors(hr_head *head, hr_tensor_list *list)
 {
     for (int i = 0; i < head->o.num_segments; i++)

@@ -48,7 +48,7 @@ typedef struct hr_head_options {
     bool eager_decay, elmo_arith;
     int64_t chunk;           /* labels between two barriers; 0: chosen */
     uint64_t seed;
-    unsigned first_tensor;   /* number of the first segment's weights; see hr_head_tensor_numbers */
+    unsigned first_tensor;   /* segment i takes first_tensor + 2i (weights) and + 2i + 1 (momentum) */
 } hr_head_options;
 
 /* What was wrong with the options, as a sentence in the context. */
@@ -91,8 +91,6 @@ hr_status hr_head_top(hr_head *head, hr_head_topk *work, int64_t batch, const fl
 
 /* ---- state ---- */
 
-/* Numbers of rounded tensors taken from first_tensor on: one for the weights and one for the momentum of each segment. */
-unsigned hr_head_tensor_numbers(const hr_head_options *options);
 /* Views of all arrays, in a fixed order and with fixed names ("head.0.codes", ...). */
 void hr_head_tensors(hr_head *head, hr_tensor_list *list);
 /* Gives a scoring head its weights: shard i of segment `segment` holds rows [i * shard_rows, ...) of that segment. */

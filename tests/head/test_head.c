@@ -364,6 +364,40 @@ static void test_small_updates_are_not_lost(void **state)
     free_problem(&p);
 }
 
+/* Which draw rounds what (docs/numerics.md section 1): from zero weights, with one instance, each new code can be computed
+ * by hand: dw = sigmoid(bias) x, weights by (tensor 2i, stream 0), momentum by (tensor 2i + 1, stream 8). */
+static void test_streams(void **state)
+{
+    (void)state;
+    for (int momentum = 0; momentum < 2; momentum++) {
+        problem p = make_problem(70, 40, 1);
+        hr_ctx *ctx = check_ctx(1, "auto");
+        hr_head_options o = options_for(&p, "e4m3", HR_ROUND_STOCHASTIC);
+        o.init = 0;
+        o.first_tensor = 4;
+        o.segment[0].momentum = momentum ? 0.5f : 0;
+        hr_head *head;
+        check_ok(ctx, hr_head_create(ctx, &o, &head));
+        const hr_head_batch batch = {.rows = 1, .x = p.x};
+        float dx[40];
+        const uint64_t step = (UINT64_C(5) << 32) + 9;
+        check_ok(ctx, hr_head_step(head, &batch, 0.01f, step, dx, NULL));
+        for (uint32_t l = 0; l < 70; l++)
+            for (uint32_t d = 0; d < 40; d++) {
+                float dw = hr_sigmoid(o.bias_value) * p.x[d];
+                if (momentum)
+                    dw = hr_dtype_round(o.segment[0].momentum_dtype, HR_ROUND_STOCHASTIC, dw,
+                                        hr_rng_draw16(hr_rng_make(o.seed, step, 5, HR_STREAM_STATE), l, d));
+                const uint16_t draw = hr_rng_draw16(hr_rng_make(o.seed, step, 4, HR_STREAM_ROUND), l, d);
+                const float code = hr_dtype_round(o.segment[0].dtype, HR_ROUND_STOCHASTIC, -(0.01f * 64) * dw, draw);
+                assert_true(weight(head, l, d) == (double)code / 64);
+            }
+        hr_head_destroy(head);
+        free_problem(&p);
+        check_ctx_empty(ctx);
+    }
+}
+
 static void test_bad_input(void **state)
 {
     (void)state;
@@ -485,7 +519,7 @@ int main(void)
         cmocka_unit_test(test_plain_bce), cmocka_unit_test(test_plain_hinge), cmocka_unit_test(test_finite_differences),
         cmocka_unit_test(test_same_bits), cmocka_unit_test(test_zero_rate),   cmocka_unit_test(test_decay),
         cmocka_unit_test(test_small_updates_are_not_lost), cmocka_unit_test(test_bad_input), cmocka_unit_test(test_memory),
-        cmocka_unit_test(test_topk),
+        cmocka_unit_test(test_topk),      cmocka_unit_test(test_streams),
     };
     return cmocka_run_group_tests_name("head", tests, NULL, NULL);
 }

@@ -4,21 +4,6 @@
 
 static const char *const small = "train.max_steps=5 checkpoint.every=2 checkpoint.keep=2 head.kahan_top=10 head.momentum=0.5";
 
-static int setup(void **state)
-{
-    fixture *f = malloc(sizeof *f);
-    tiny_begin(f);
-    *state = f;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    fixture_end(*state);
-    free(*state);
-    return 0;
-}
-
 /* Every k-th call from 1 on in steps of `stride`, until k is beyond the last call. */
 static void fail_each(const fixture *f, hr_fault what, bool persistent, int stride)
 {
@@ -84,9 +69,9 @@ static void test_divergence(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(test_allocations, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_file_calls, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_divergence, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_allocations, tiny_setup, tiny_teardown),
+        cmocka_unit_test_setup_teardown(test_file_calls, tiny_setup, tiny_teardown),
+        cmocka_unit_test_setup_teardown(test_divergence, tiny_setup, tiny_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

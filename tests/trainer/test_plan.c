@@ -46,21 +46,6 @@ void *aligned_alloc(size_t alignment, size_t bytes)
 static _Atomic int64_t mallocs;
 #endif
 
-static int setup(void **state)
-{
-    fixture *f = malloc(sizeof *f);
-    tiny_begin(f);
-    *state = f;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    fixture_end(*state);
-    free(*state);
-    return 0;
-}
-
 /* ---- plan and measurement ---- */
 
 static void check_plan(const hr_mem_report *before, const hr_train_report *r)
@@ -194,9 +179,9 @@ static void test_errors(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(test_plan, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_no_allocation, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_errors, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_plan, tiny_setup, tiny_teardown),
+        cmocka_unit_test_setup_teardown(test_no_allocation, tiny_setup, tiny_teardown),
+        cmocka_unit_test_setup_teardown(test_errors, tiny_setup, tiny_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -78,21 +78,6 @@ static void remove_run(const fixture *f, const char *run)
     assert_int_equal(system(command), 0);
 }
 
-static int setup(void **state)
-{
-    fixture *f = malloc(sizeof *f);
-    tiny_begin(f);
-    *state = f;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    fixture_end(*state);
-    free(*state);
-    return 0;
-}
-
 /* ---- stop and resume ---- */
 
 static void test_matrix(void **state)
@@ -432,7 +417,7 @@ static void test_leftovers(void **state)
     assert_true(hr_path_exists(fixture_path(f, "b/ckpt/step-x/notes.txt", path)));
 }
 
-#define test(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define test(name) cmocka_unit_test_setup_teardown(name, tiny_setup, tiny_teardown)
 
 int main(void)
 {

@@ -227,4 +227,20 @@ static inline void tiny_same_folder(const fixture *f, const char *a, const char 
     assert_true(count >= 2);
 }
 
+/* cmocka fixtures: a tiny problem in a folder of its own. */
+static inline int tiny_setup(void **state)
+{
+    fixture *f = malloc(sizeof *f);
+    tiny_begin(f);
+    *state = f;
+    return 0;
+}
+
+static inline int tiny_teardown(void **state)
+{
+    fixture_end(*state);
+    free(*state);
+    return 0;
+}
+
 #endif
