@@ -24,7 +24,7 @@ extern char *openblas_get_corename(void);
  * flatter us. It reads its choice when it is loaded, so the process starts itself again (HR_BENCH_BLAS names another). */
 static void choose_blas_core(char **argv)
 {
-    if (hr_isa_detect() != HR_ISA_AVX512 || getenv("HR_BENCH_RESTARTED"))
+    if (hr_isa_detect() < HR_ISA_AVX512 || getenv("HR_BENCH_RESTARTED"))
         return;
     const char *wanted = getenv("HR_BENCH_BLAS");
     setenv("OPENBLAS_CORETYPE", wanted ? wanted : "SkylakeX", 1);

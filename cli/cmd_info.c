@@ -30,7 +30,6 @@ static bool can_run(const char *isa)
 
 static void print_machine(const cli *c, bool as_json)
 {
-    static const char *const levels[] = {"ref", "avx2", "avx512"};
     hr_mem_report memory;
     hr_ctx_memory(c->ctx, &memory);
     if (as_json) {
@@ -39,9 +38,9 @@ static void print_machine(const cli *c, bool as_json)
         json_text(&j, "version", hr_version());
         json_text(&j, "isa", hr_ctx_isa(c->ctx));
         json_begin(&j, "isa_levels", '[');
-        for (int i = 0; i < 3; i++) {
-            if (can_run(levels[i]))
-                json_text(&j, NULL, levels[i]);
+        for (int i = 0; hr_isa_level(i); i++) {
+            if (can_run(hr_isa_level(i)))
+                json_text(&j, NULL, hr_isa_level(i));
         }
         json_end(&j, ']');
         json_int(&j, "threads", hr_ctx_threads(c->ctx));
@@ -51,8 +50,9 @@ static void print_machine(const cli *c, bool as_json)
     }
     printf("headroom        %s\n", hr_version());
     printf("isa             %s (can run:", hr_ctx_isa(c->ctx));
-    for (int i = 0; i < 3; i++)
-        printf("%s%s", can_run(levels[i]) ? " " : "", can_run(levels[i]) ? levels[i] : "");
+    for (int i = 0; hr_isa_level(i); i++)
+        if (can_run(hr_isa_level(i)))
+            printf(" %s", hr_isa_level(i));
     printf(")\nthreads         %d\n", hr_ctx_threads(c->ctx));
     printf("memory          %s (limit of the machine or the cgroup)\n", human_bytes(memory.machine).text);
 }

@@ -63,7 +63,7 @@ typedef void hr_log_fn(void *user, hr_log_level level, const char *line);
 
 typedef struct hr_ctx_options {
     int threads;       /* worker threads, 1 to 1024; 0: one for each processor the process may use */
-    const char *isa;   /* "auto", or the highest kernel level wanted: "ref", "avx2", "avx512" */
+    const char *isa;   /* "auto", or the highest kernel level wanted, a name of hr_isa_level */
     hr_log_fn *log;    /* NULL: silent */
     void *log_user;
 } hr_ctx_options;
@@ -76,8 +76,10 @@ HR_API void hr_ctx_destroy(hr_ctx *ctx);
 /* The sentence of the last failure; "" before any. Valid until the next failing call. */
 HR_API const char *hr_ctx_message(const hr_ctx *ctx);
 HR_API int hr_ctx_threads(const hr_ctx *ctx);
-/* The kernel level in use: "ref", "avx2", "avx512". */
+/* The kernel level in use. */
 HR_API const char *hr_ctx_isa(const hr_ctx *ctx);
+/* The kernel levels, each with all that the one before it has: "ref", "avx2", "avx512", "avx512vnni"; NULL after the last. */
+HR_API const char *hr_isa_level(int level);
 /* Asks a running call to finish its step, save what has to be saved and return HR_INTERRUPTED.
  * Async-signal-safe, and may be called from any thread. The call that answers with HR_INTERRUPTED clears the request;
  * so does a training run that ends before it sees the request. */

@@ -7,14 +7,16 @@
  * Panels. The batch is packed in panels of HRK_BP instances and the width in panels of HRK_DP columns:
  *   xt (B/BP, D, BP)   X for logits          w  (D/DP, T, DP)  a tile of T labels, decoded
  *   xp (D/DP, B, DP)   X for dW              g  (B/BP, T, BP)  logits, then their gradient
- * with the last panel padded by zeros. */
+ * with the last panel padded by zeros. The int8 product has the batch as
+ *   xq (B/BP, DQ/4, BP, 4)   q + 128, unsigned, DQ = D rounded up to HRK_QP
+ * and rows of W as DQ signed bytes, both zero (128) beyond D. */
 #ifndef HRK_KERNELS_H
 #define HRK_KERNELS_H
 
 #include "base/rng.h"
 #include "dtype/dtype.h"
 
-enum { HRK_BP = 32, HRK_DP = 48 };
+enum { HRK_BP = 32, HRK_DP = 48, HRK_QP = 64 };
 
 /* A strided left operand: element (m, k) is a[m * row + (k / kb) * block + (k % kb) * step]. */
 typedef struct hrk_left {
@@ -58,6 +60,36 @@ typedef float hrk_absmax_i8r_fn(int64_t n, const int8_t *codes, float scale, con
 typedef void hrk_sgd_i8r_fn(int64_t n, int8_t *codes, float scale, float new_scale, const float *dw, const uint16_t *draws,
                             hrk_sgd_args args);
 
+/* int8 with one scale: q[i] = v[i] / scale, to nearest, ties to even, where v[i] is the value of code i. The scale is
+ *   of 8-bit floats  the power of two for which 64 <= max |q| < 128: the upper four binades of e4m3 stay exact
+ *   of i8r           `row_scale`, and q is the code
+ *   of the others    max |v| / 127
+ * and for a row of floats all below 2^-100 it is 0, and so is q. Returns the scale; *sum = sum of q. */
+typedef float hrk_quantize_fn(int64_t n, const void *codes, float row_scale, hr_dtype dtype, int8_t *q, int32_t *sum);
+
+/* The int8 product: c[m][j] = s * (w_scale[m] * x_scale[j]), s = sum over k < 4 * groups of w[m * pitch + k] * (x - 128), exact
+ * (below 2^31 for 4 * groups <= 131,072), converted to float. x (groups, BP, 4); c (M, BP) with row stride BP. */
+typedef void hrk_gemm_i8_fn(int64_t M, int64_t groups, const int8_t *w, int64_t pitch, const int32_t *w_sum, const float *w_scale,
+                            const uint8_t *x, const float *x_scale, float *c);
+
+/* One label's gradient as a list: hr_keep (dtype/keep.h) on fma(zscale, z[b], bias) for b < n. z[b] is at
+ * z[b / BP * stride + b % BP], readable to the end of the last panel, as are the draws. Kept entries go to row[], g[] (gscale * value),
+ * in the order of b; both have room for n. Returns their number. */
+typedef struct hrk_sparsify_args {
+    float zscale, bias, gscale, tau;
+    hr_rng refine;
+    uint32_t label;
+} hrk_sparsify_args;
+typedef int64_t hrk_sparsify_fn(int64_t n, const float *z, int64_t stride, const uint16_t *draws, hrk_sparsify_args args, uint32_t *row,
+                                float *g);
+
+/* Backward from lists, for one panel of columns: label m has entries start[m] .. start[m + 1] - 1 of row[], g[].
+ *   dx[row][j] <- fma(scale * g, w[m][j], dx[row][j])    with the old w,
+ *   w[m][j]    <- sum of g * x[row][j], by fused multiply-adds in the order of the list.
+ * x, dx (B, DP); w (M, DP). */
+typedef void hrk_sparse_panel_fn(int64_t M, const int64_t *start, const uint32_t *row, const float *g, float scale, const float *x,
+                                 float *dx, float *w);
+
 /* z[i] <- fma(scale, z[i], bias) */
 typedef void hrk_affine_fn(int64_t n, float scale, float bias, float *z);
 /* y[i] <- fma(a, x[i], y[i]) */
@@ -82,13 +114,17 @@ typedef struct hrk_table {
     hrk_sgd_fn *sgd;
     hrk_absmax_i8r_fn *absmax_i8r;
     hrk_sgd_i8r_fn *sgd_i8r;
+    hrk_quantize_fn *quantize;
+    hrk_gemm_i8_fn *gemm_i8;
+    hrk_sparsify_fn *sparsify;
+    hrk_sparse_panel_fn *sparse_panel;
     hrk_affine_fn *affine;
     hrk_axpy_fn *axpy;
     hrk_any_ge_fn *any_ge;
     hrk_adam_fn *adam;
 } hrk_table;
 
-/* The table of level `isa` (0 ref, 1 avx2, 2 avx512; an hr_isa). Every pointer is valid. */
+/* The table of level `isa` (an hr_isa). Every pointer is valid. */
 hrk_table hrk_table_make(int isa);
 
 #endif

@@ -341,7 +341,7 @@ double hr_clock(void)
 
 /* ---- instruction sets ---- */
 
-static const char *const isa_names[HR_ISAS] = {"ref", "avx2", "avx512"};
+static const char *const isa_names[HR_ISAS] = {"ref", "avx2", "avx512", "avx512vnni"};
 
 const char *hr_isa_name(hr_isa isa)
 {
@@ -354,13 +354,18 @@ hr_isa hr_isa_detect(void)
     __builtin_cpu_init(); /* also asks the operating system (xgetbv) */
     if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma"))
         return HR_ISA_REF;
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
-        __builtin_cpu_supports("avx512vl"))
-        return HR_ISA_AVX512;
-    return HR_ISA_AVX2;
+    if (!__builtin_cpu_supports("avx512f") || !__builtin_cpu_supports("avx512bw") || !__builtin_cpu_supports("avx512dq") ||
+        !__builtin_cpu_supports("avx512vl"))
+        return HR_ISA_AVX2;
+    return __builtin_cpu_supports("avx512vnni") ? HR_ISA_AVX512VNNI : HR_ISA_AVX512;
 #else
     return HR_ISA_REF;
 #endif
+}
+
+const char *hr_isa_level(int level)
+{
+    return level >= 0 && level < HR_ISAS ? isa_names[level] : NULL;
 }
 
 /* "auto" or NULL: what the machine has. HR_ERR_USAGE: no such name; HR_ERR_DEVICE: the machine cannot. */

@@ -7,6 +7,8 @@
 
 enum {
     HR_STREAM_ROUND = 0,       /* stochastic rounding of weights */
+    HR_STREAM_SPARSE = 2,      /* gradient sparsification: the first 16 bits */
+    HR_STREAM_REFINE = 3,      /* and the 32 bits that follow them when those do not decide */
     HR_STREAM_DROPOUT = 4,
     HR_STREAM_ORDER = 5,       /* data order */
     HR_STREAM_INIT = 6,

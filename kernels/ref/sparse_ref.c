@@ -1,0 +1,73 @@
+/* The int8 product and the sparse gradient as their contracts read. */
+#include "dtype/keep.h"
+#include "kernels/body/variant.h"
+
+HRK_BEGIN(float, quantize, int64_t n, const void *codes, float row_scale, hr_dtype dtype, int8_t *q, int32_t *sum)
+{
+    float most = 0;
+    for (int64_t i = 0; i < n; i++)
+        most = fmaxf(most, fabsf(hr_dtype_load(dtype, codes, i, row_scale)));
+    int exponent = 0;
+    (void)frexpf(most, &exponent); /* most = f 2^exponent, 1/2 <= f < 1 */
+    *sum = 0;
+    for (int64_t i = 0; i < n; i++) {
+        const float v = hr_dtype_load(dtype, codes, i, row_scale);
+        if (dtype.id == HR_I8R)
+            q[i] = ((const int8_t *)codes)[i];
+        else if (most < 0x1p-100f)
+            q[i] = 0;
+        else if (dtype.bytes == 1)
+            q[i] = (int8_t)rintf(ldexpf(v, 7 - exponent));
+        else
+            q[i] = (int8_t)rintf(v * (127.0f / most));
+        *sum += q[i];
+    }
+    if (dtype.id == HR_I8R)
+        return row_scale;
+    if (most < 0x1p-100f)
+        return 0;
+    return dtype.bytes == 1 ? ldexpf(1, exponent - 7) : most / 127.0f;
+}
+
+HRK_GEMM_I8(gemm_i8)
+{
+    for (int64_t m = 0; m < M; m++) {
+        for (int64_t j = 0; j < HRK_BP; j++) {
+            int32_t s = 0;
+            for (int64_t k = 0; k < 4 * groups; k++)
+                s += w[m * pitch + k] * (x[(k / 4 * HRK_BP + j) * 4 + k % 4] - 128);
+            c[m * HRK_BP + j] = (float)s * (w_scale[m] * x_scale[j]);
+        }
+    }
+    (void)w_sum;
+}
+
+HRK_SPARSIFY(sparsify)
+{
+    int64_t count = 0;
+    for (int64_t b = 0; b < n; b++) {
+        const float g = hr_sigmoid(fmaf(args.zscale, z[b / HRK_BP * stride + b % HRK_BP], args.bias));
+        const float kept = hr_keep(g, args.tau, draws[b], args.refine, args.label, (uint32_t)b);
+        if (kept > 0) {
+            row[count] = (uint32_t)b;
+            g_out[count++] = args.gscale * kept;
+        }
+    }
+    return count;
+}
+
+HRK_SPARSE_PANEL(sparse_panel)
+{
+    for (int64_t m = 0; m < M; m++, w += HRK_DP) {
+        float dw[HRK_DP] = {0};
+        for (int64_t e = start[m]; e < start[m + 1]; e++) {
+            const float *xb = x + (int64_t)row[e] * HRK_DP, factor = scale * g[e];
+            float *dxb = dx + (int64_t)row[e] * HRK_DP;
+            for (int j = 0; j < HRK_DP; j++) {
+                dw[j] = fmaf(g[e], xb[j], dw[j]);
+                dxb[j] = fmaf(factor, w[j], dxb[j]);
+            }
+        }
+        memcpy(w, dw, sizeof dw);
+    }
+}

@@ -1,0 +1,277 @@
+/* The kernels of the int8 product and the sparse gradient: every level gives the bits of the reference, and the reference does
+ * what its contract says. */
+#include "check.h"
+
+#include "dtype/keep.h"
+#include "kernels/kernels.h"
+
+#include <math.h>
+
+enum { GUARD = 64, MOST = 1100 };
+
+static float uniform(uint32_t i, uint32_t j, uint64_t seed)
+{
+    uint32_t w[4];
+    hr_rng_block(hr_rng_make(seed, 0, 0, 0), i, j, w);
+    return (float)(w[0] >> 8) / 8388608.0f - 1.0f;
+}
+
+static void each_level(void (*check)(hrk_table k))
+{
+    for (int isa = 0; isa <= (int)hr_isa_detect(); isa++)
+        check(hrk_table_make(isa));
+}
+
+static const int64_t sizes[] = {0, 1, 7, 31, 32, 33, 63, 64, 65, 127, 128, 130, 257, 768, 1000};
+enum { SIZES = sizeof sizes / sizeof *sizes };
+static const char *const types[] = {"f32", "bf16", "f16", "e4m3", "e5m2", "i8r", "e3m4", "e2m1"};
+enum { TYPES = sizeof types / sizeof *types };
+
+/* Codes whose largest value runs over all binades, so that every table and every fallback is met. */
+static void fill_codes(hr_dtype d, void *codes, int64_t n, float size, uint64_t seed)
+{
+    for (int64_t i = 0; i < n; i++) {
+        const float u = uniform((uint32_t)i, 3, seed), v = size * u * u * u;
+        if (d.id == HR_I8R)
+            ((int8_t *)codes)[i] = (int8_t)rintf(127 * u);
+        else
+            hr_dtype_store(d, codes, i, hr_dtype_round(d, HR_ROUND_NEAREST, v, 0), 1);
+    }
+}
+
+static void check_quantize(hrk_table k)
+{
+    const hrk_table ref = hrk_table_make(HR_ISA_REF);
+    static uint32_t codes[MOST];
+    static int8_t one[MOST + GUARD], two[MOST + GUARD];
+    for (int t = 0; t < TYPES; t++)
+        for (int s = 0; s < SIZES; s++)
+            for (int e = -12; e <= 9; e++) {
+                hr_dtype d;
+                assert_true(hr_dtype_parse(types[t], &d));
+                memset(codes, 0, sizeof codes);
+                fill_codes(d, codes, sizes[s], ldexpf(1, e), (uint64_t)(e + 50));
+                int32_t sum1, sum2;
+                memset(one, 0x55, sizeof one);
+                memset(two, 0x55, sizeof two);
+                const float scale1 = ref.quantize(sizes[s], codes, 0.25f, d, one, &sum1);
+                const float scale2 = k.quantize(sizes[s], codes, 0.25f, d, two, &sum2);
+                assert_memory_equal(one, two, sizeof one);
+                assert_true(scale1 == scale2);
+                assert_int_equal(sum1, sum2);
+                /* half a unit from the value (and the rounding of v * (127 / most)), and the largest one uses the range */
+                int most = 0, total = 0;
+                for (int64_t i = 0; i < sizes[s]; i++) {
+                    const double v = hr_dtype_load(d, codes, i, 0.25f);
+                    assert_true(fabs(v - (double)scale1 * one[i]) <= (0.5 + 127 * 0x1p-22) * (double)scale1);
+                    most = abs(one[i]) > most ? abs(one[i]) : most;
+                    total += one[i];
+                }
+                assert_int_equal(total, sum1);
+                if (scale1 > 0 && sizes[s] > 0 && d.id != HR_I8R)
+                    assert_true(most >= 64 && most <= 127);
+            }
+}
+
+/* All 64 exact codes of a row of e4m3, and the ties below them. */
+static void test_quantize_e4m3(void **state)
+{
+    (void)state;
+    hr_dtype d;
+    assert_true(hr_dtype_parse("e4m3", &d));
+    for (unsigned top = 1; top < 0x7f; top++) {
+        uint8_t codes[256];
+        int8_t q[256];
+        int n = 0;
+        for (unsigned c = 0; c <= top; c++) {
+            codes[n++] = (uint8_t)c;
+            codes[n++] = (uint8_t)(c | (c ? 0x80u : 0));
+        }
+        for (int isa = 0; isa <= (int)hr_isa_detect(); isa++) {
+            int32_t sum;
+            const float scale = hrk_table_make(isa).quantize(n, codes, 0, d, q, &sum);
+            for (int i = 0; i < n; i++)
+                assert_true(q[i] == rint((double)hr_e4m3_decode(codes[i]) / scale));
+            assert_int_equal(sum, 0);
+        }
+    }
+}
+
+static void check_gemm_i8(hrk_table k)
+{
+    static const int64_t rows[] = {0, 1, 2, 3, 4, 5, 11, 12, 13, 29}, groups[] = {0, 1, 16, 48, 100};
+    static int8_t w[29 * 448];
+    static uint8_t x[100 * HRK_BP * 4];
+    static float c[29 * HRK_BP + GUARD], w_scale[29], x_scale[HRK_BP];
+    int32_t w_sum[29];
+    for (int64_t i = 0; i < 29 * 448; i++)
+        w[i] = (int8_t)(i % 5 == 0 ? -127 : i % 7 == 0 ? 127 : i * 37 % 255 - 127);
+    for (int64_t i = 0; i < 100 * HRK_BP * 4; i++)
+        x[i] = (uint8_t)(i % 3 == 0 ? 255 : i % 11 == 0 ? 1 : 1 + i * 91 % 255);
+    for (int64_t i = 0; i < 29; i++)
+        w_scale[i] = 0.001f * (float)(i + 1);
+    for (int64_t i = 0; i < HRK_BP; i++)
+        x_scale[i] = 0.37f / (float)(i + 1);
+    for (size_t r = 0; r < 10; r++)
+        for (size_t g = 0; g < 5; g++) {
+            for (int64_t m = 0; m < 29; m++) {
+                w_sum[m] = 0;
+                for (int64_t i = 0; i < 4 * groups[g]; i++)
+                    w_sum[m] += w[m * 448 + i];
+            }
+            memset(c, 0xff, sizeof c);
+            k.gemm_i8(rows[r], groups[g], w, 448, w_sum, w_scale, x, x_scale, c);
+            for (int64_t m = 0; m < rows[r]; m++)
+                for (int64_t j = 0; j < HRK_BP; j++) {
+                    int64_t s = 0;
+                    for (int64_t i = 0; i < 4 * groups[g]; i++)
+                        s += (int64_t)w[m * 448 + i] * (x[(i / 4 * HRK_BP + j) * 4 + i % 4] - 128);
+                    assert_true(c[m * HRK_BP + j] == (float)s * (w_scale[m] * x_scale[j]));
+                }
+            for (int64_t i = rows[r] * HRK_BP; i < 29 * HRK_BP + GUARD; i++)
+                assert_true(isnan(c[i]));
+        }
+}
+
+/* The widest row: the sum reaches 127 * 127 * 131,072 < 2^31, and through the unsigned operand passes 2^32 on the way. */
+static void check_gemm_i8_widest(hrk_table k)
+{
+    enum { D = 131072 };
+    int8_t *w = malloc(D);
+    uint8_t *x = malloc(D * HRK_BP);
+    memset(w, 127, D);
+    memset(x, 255, D * HRK_BP);
+    const int32_t sum = 127 * D;
+    float c[HRK_BP], x_scale[HRK_BP];
+    for (int j = 0; j < HRK_BP; j++)
+        x_scale[j] = 1;
+    k.gemm_i8(1, D / 4, w, D, &sum, (float[]){1}, x, x_scale, c);
+    for (int j = 0; j < HRK_BP; j++)
+        assert_true(c[j] == (float)(127.0 * 127 * D));
+    free(w), free(x);
+}
+
+static void check_sparsify(hrk_table k)
+{
+    const hrk_table ref = hrk_table_make(HR_ISA_REF);
+    static float z[3 * MOST], g1[MOST + GUARD], g2[MOST + GUARD];
+    static uint32_t r1[MOST + GUARD], r2[MOST + GUARD];
+    static uint16_t draws[MOST + HRK_BP];
+    static const float taus[] = {0, 1e-30f, 1e-6f, 0.0003f, 0.01f, 0.05f, 0.7f}, biases[] = {-60, -14, -8, -3, 0};
+    enum { STRIDE = 3 * HRK_BP };
+    for (int64_t i = 0; i < 3 * MOST; i++)
+        z[i] = 4 * uniform((uint32_t)i, 1, 5) * uniform((uint32_t)i, 2, 5);
+    z[3] = 500, z[4] = -500, z[STRIDE + 5] = 1e30f, z[STRIDE + 6] = -1e30f;
+    for (int s = 0; s < SIZES; s++)
+        for (int t = 0; t < 7; t++)
+            for (int b = 0; b < 5; b++) {
+                const hrk_sparsify_args args = {.zscale = 0.9f, .bias = biases[b], .gscale = 0.5f, .tau = taus[t],
+                                                .refine = hr_rng_make(4, (uint64_t)s, 0, HR_STREAM_REFINE), .label = 77};
+                ref.draws(hr_rng_make(4, (uint64_t)s, 0, HR_STREAM_SPARSE), 77, MOST + HRK_BP, draws);
+                for (int64_t i = 0; i < MOST; i += 17) /* the draws that need the refining bits */
+                    draws[i] = 0;
+                memset(r1, 0xff, sizeof r1), memset(r2, 0xff, sizeof r2);
+                memset(g1, 0xff, sizeof g1), memset(g2, 0xff, sizeof g2);
+                const int64_t n1 = ref.sparsify(sizes[s], z, STRIDE, draws, args, r1, g1);
+                const int64_t n2 = k.sparsify(sizes[s], z, STRIDE, draws, args, r2, g2);
+                assert_int_equal(n1, n2);
+                assert_memory_equal(r1, r2, (size_t)n1 * sizeof *r1);
+                assert_memory_equal(g1, g2, (size_t)n1 * sizeof *g1);
+                for (int64_t i = sizes[s]; i < MOST + GUARD; i++)
+                    assert_true(r2[i] == UINT32_MAX && isnan(g2[i]));
+                for (int64_t i = 1; i < n2; i++)
+                    assert_true(r2[i] > r2[i - 1]);
+                if (taus[t] == 0)
+                    assert_int_equal(n2, sizes[s]);
+            }
+}
+
+static void check_sparse_panel(hrk_table k)
+{
+    const hrk_table ref = hrk_table_make(HR_ISA_REF);
+    enum { B = 40, M = 9 };
+    static float x[B * HRK_DP], dx1[B * HRK_DP], dx2[B * HRK_DP], w1[M * HRK_DP], w2[M * HRK_DP], g[M * B];
+    uint32_t row[M * B];
+    int64_t start[M + 1] = {0};
+    for (int64_t i = 0; i < B * HRK_DP; i++) {
+        x[i] = uniform((uint32_t)i, 1, 6);
+        dx1[i] = dx2[i] = uniform((uint32_t)i, 2, 6);
+    }
+    for (int64_t i = 0; i < M * HRK_DP; i++)
+        w1[i] = w2[i] = uniform((uint32_t)i, 3, 6);
+    for (int64_t m = 0; m < M; m++) { /* 0, 5, 10, ... entries, a row twice: the negative's and the positive's */
+        start[m + 1] = start[m] + 5 * m;
+        for (int64_t e = start[m]; e < start[m + 1]; e++) {
+            row[e] = (uint32_t)((e - start[m]) / 2 * 2 % B);
+            g[e] = uniform((uint32_t)e, 4, 6);
+        }
+    }
+    double exact[HRK_DP] = {0};
+    for (int64_t e = start[8]; e < start[9]; e++)
+        for (int j = 0; j < HRK_DP; j++)
+            exact[j] += (double)g[e] * x[row[e] * HRK_DP + (uint32_t)j];
+    ref.sparse_panel(M, start, row, g, 0.25f, x, dx1, w1);
+    k.sparse_panel(M, start, row, g, 0.25f, x, dx2, w2);
+    assert_memory_equal(dx1, dx2, sizeof dx1);
+    assert_memory_equal(w1, w2, sizeof w1);
+    for (int j = 0; j < HRK_DP; j++)
+        assert_true(fabs(w2[8 * HRK_DP + j] - exact[j]) < 40 * 0x1p-23 * 40);
+}
+
+/* The expectation of hr_keep is its argument, from far above tau to far below 2^-16 of it: relative error within five standard
+ * errors, with as many draws as the probability needs, taken by hr_keep from the streams the head uses. */
+static void test_unbiased(void **state)
+{
+    (void)state;
+    static const float values[] = {0.9f, 0.05f, 0.02f, 0.003f, 1e-4f, 3e-7f, 2e-8f};
+    const float tau = 0.02f;
+    for (size_t v = 0; v < 7; v++) {
+        const double p = fmin(1, (double)values[v] / tau);
+        /* 2^-16 of draws reach the refining bits; for tiny p only those with draw 0 are worth simulating */
+        const bool tiny = p * 65536 < 0.5;
+        const int64_t n = 1 << 21;
+        int64_t kept = 0;
+        double sum = 0;
+        for (int64_t i = 0; i < n; i++) {
+            const uint32_t label = (uint32_t)(i >> 10), b = (uint32_t)(i & 1023);
+            const uint32_t draw = tiny ? 0 : hr_rng_draw16(hr_rng_make(9, 1, 0, HR_STREAM_SPARSE), label, b);
+            const float got = hr_keep(values[v], tau, draw, hr_rng_make(9, 1, 0, HR_STREAM_REFINE), label, b);
+            kept += got > 0;
+            sum += got;
+            assert_true(got == 0 || got == (values[v] >= tau ? values[v] : tau));
+        }
+        const double each = tiny ? p * 65536 : p, error = sqrt(each * (1 - each) / (double)n);
+        assert_true(fabs((double)kept / (double)n - each) <= 5 * error + 1e-7);
+        assert_true(sum > 0);
+    }
+}
+
+static void test_quantize(void **state)
+{
+    (void)state;
+    each_level(check_quantize);
+}
+static void test_gemm_i8(void **state)
+{
+    (void)state;
+    each_level(check_gemm_i8);
+    each_level(check_gemm_i8_widest);
+}
+static void test_sparsify(void **state)
+{
+    (void)state;
+    each_level(check_sparsify);
+}
+static void test_sparse_panel(void **state)
+{
+    (void)state;
+    each_level(check_sparse_panel);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_quantize), cmocka_unit_test(test_quantize_e4m3),
+                                       cmocka_unit_test(test_gemm_i8), cmocka_unit_test(test_sparsify),
+                                       cmocka_unit_test(test_sparse_panel), cmocka_unit_test(test_unbiased)};
+    return cmocka_run_group_tests_name("sparse kernels", tests, NULL, NULL);
+}
