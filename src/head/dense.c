@@ -37,37 +37,41 @@ static int64_t pad(int64_t n, int64_t to)
     return (n + to - 1) / to * to;
 }
 
-/* Sizes of the scratch arrays in floats, in the order of hr_tile_scratch; draws take half of the last one. */
-static void scratch_sizes(int64_t dim, int64_t max_batch, int64_t size[5])
+/* The arrays of a worker's scratch, laid out from `memory`, which may be NULL to learn the size. */
+static size_t lay_out(uint8_t *memory, const hr_head_options *o, hr_tile_scratch *s)
 {
-    const int64_t t = tile_rows(dim), d = pad(dim, HRK_DP), b = pad(max_batch, HRK_BP);
-    size[0] = d * t;
-    size[1] = b * t;
-    size[2] = b * t;
-    size[3] = d;
-    size[4] = (d + 1) / 2;
-    for (int i = 0; i < 5; i++)
-        size[i] = pad(size[i], 16);
+    const int64_t t = tile_rows(o->dim), d = pad(o->dim, HRK_DP), b = pad(o->max_batch, HRK_BP), dq = pad(o->dim, HRK_QP);
+    const int64_t list = o->gradient == HR_GRADIENT_SPARSE ? hr_dense_list_capacity(t, o->max_batch) : 0;
+    size_t at = 0;
+#define TAKE(field, count)                                                                                             \
+    s->field = memory ? (void *)(memory + at) : NULL;                                                                  \
+    at += hr_round_up((size_t)(count) * sizeof *s->field, 64)
+    TAKE(w, d * t);
+    TAKE(g, b * t);
+    TAKE(zpos, b * t);
+    TAKE(row, d);
+    TAKE(draws, d > b ? d : b);
+    TAKE(wq, dq * t);
+    TAKE(w_scale, t);
+    TAKE(w_sum, t);
+    TAKE(touched, list ? t : 0);
+    TAKE(start, list ? t + 1 : 0);
+    TAKE(entry_row, list);
+    TAKE(entry_g, list);
+#undef TAKE
+    return at;
 }
 
-static size_t scratch_bytes(int64_t dim, int64_t max_batch)
+static size_t scratch_bytes(const hr_head_options *o)
 {
-    int64_t size[5];
-    scratch_sizes(dim, max_batch, size);
-    return (size_t)(size[0] + size[1] + size[2] + size[3] + size[4]) * sizeof(float);
-}
-
-static hr_tile_scratch make_scratch(uint8_t *memory, int64_t dim, int64_t max_batch)
-{
-    int64_t size[5];
-    scratch_sizes(dim, max_batch, size);
-    float *f = (float *)(void *)memory;
     hr_tile_scratch s;
-    s.w = f;
-    s.g = s.w + size[0];
-    s.zpos = s.g + size[1];
-    s.row = s.zpos + size[2];
-    s.draws = (uint16_t *)(void *)(s.row + size[3]);
+    return lay_out(NULL, o, &s);
+}
+
+static hr_tile_scratch make_scratch(uint8_t *memory, const hr_head_options *o)
+{
+    hr_tile_scratch s;
+    (void)lay_out(memory, o, &s);
     return s;
 }
 
@@ -122,19 +126,15 @@ static void init_rows(hr_segment *seg, uint64_t seed, float init, int64_t row, i
 
 /* ---- the tile ---- */
 
-/* Codes of rows [row, row + rows) to f32 panels (D/DP, rows, DP), zero beyond D. */
-static void decode_tile(const hr_segment *seg, const hrk_table *k, int64_t row, int64_t rows, float *w)
+void hr_dense_decode_row(const hr_segment *seg, const hrk_table *k, int64_t row, float *w, int64_t rows)
 {
-    for (int64_t r = 0; r < rows; r++) {
-        const uint8_t *codes = hr_segment_row(seg, row + r);
-        const float scale = seg->o.dtype.id == HR_I8R ? *hr_segment_scale(seg, row + r) : 1.0f;
-        for (int64_t d = 0; d < seg->dim; d += HRK_DP) {
-            float *out = w + (d / HRK_DP * rows + r) * HRK_DP;
-            const int64_t n = seg->dim - d < HRK_DP ? seg->dim - d : HRK_DP;
-            k->decode(n, codes + (size_t)d * seg->o.dtype.bytes, scale, seg->o.dtype, out);
-            for (int64_t i = n; i < HRK_DP; i++)
-                out[i] = 0;
-        }
+    const uint8_t *codes = hr_segment_row(seg, row);
+    const float scale = seg->o.dtype.id == HR_I8R ? *hr_segment_scale(seg, row) : 1.0f;
+    for (int64_t d = 0; d < seg->dim; d += HRK_DP, w += rows * HRK_DP) {
+        const int64_t n = seg->dim - d < HRK_DP ? seg->dim - d : HRK_DP;
+        k->decode(n, codes + (size_t)d * seg->o.dtype.bytes, scale, seg->o.dtype, w);
+        for (int64_t i = n; i < HRK_DP; i++)
+            w[i] = 0;
     }
 }
 
@@ -149,11 +149,12 @@ static void tile_logits(const hr_packed *x, const hrk_table *k, int64_t rows, co
 static void scores(const hr_segment *seg, const hrk_table *k, const hr_packed *x, int64_t row, int64_t rows,
                      hr_tile_scratch *scratch)
 {
-    decode_tile(seg, k, row, rows, scratch->w);
+    for (int64_t r = 0; r < rows; r++)
+        hr_dense_decode_row(seg, k, row + r, scratch->w + r * HRK_DP, rows);
     tile_logits(x, k, rows, scratch->w, scratch->g);
 }
 
-static float weight_scale(const hr_segment *seg)
+float hr_dense_weight_scale(const hr_segment *seg)
 {
     return ldexpf(seg->alpha, -seg->o.scale_log2);
 }
@@ -172,7 +173,7 @@ static double negative_loss(hr_loss type, double z)
     return z > -1 ? (1 + z) * (1 + z) : 0;
 }
 
-static double tile_loss(const hr_tile_step *s, int64_t rows, const float *z, float zscale)
+double hr_dense_loss(const hr_tile_step *s, int64_t rows, const float *z, float zscale)
 {
     double sum = 0;
     for (int64_t t = 0; t < rows; t++) {
@@ -195,7 +196,7 @@ static double tile_loss(const hr_tile_step *s, int64_t rows, const float *z, flo
 static void tile_gradient(const hr_segment *seg, const hr_tile_step *s, int64_t rows, float *z, float *zpos)
 {
     const hrk_table *k = s->k;
-    const float zscale = weight_scale(seg);
+    const float zscale = hr_dense_weight_scale(seg);
     hrk_grad_args args = {.zscale = zscale, .bias = s->bias_scalar, .gscale = s->gscale, .low_precision = s->low_precision};
     for (int64_t i = 0; i < s->num_positives; i++)
         zpos[i] = z[place((int64_t)(s->positives[i] >> 32) - s->axis_row, (int64_t)(uint32_t)s->positives[i], rows)];
@@ -228,7 +229,7 @@ static void tile_gradient(const hr_segment *seg, const hr_tile_step *s, int64_t 
 static void tile_dx(const hr_segment *seg, const hr_tile_step *s, int64_t rows, const float *w, const float *g)
 {
     const hr_packed *x = s->x;
-    const float scale = weight_scale(seg);
+    const float scale = hr_dense_weight_scale(seg);
     for (int64_t q = 0; q < x->dim_padded / HRK_DP; q++) {
         for (int64_t b = 0; b < x->rows; b += HRK_BP) {
             const hrk_left left = {.a = g + b * rows, .row = 1, .step = HRK_BP, .kb = rows, .block = 0};
@@ -258,21 +259,27 @@ static void tile_bias(const hr_segment *seg, const hr_tile_step *s, int64_t rows
     }
 }
 
-static void step_tile(hr_segment *seg, const hr_tile_step *s, int64_t row, int64_t rows, hr_tile_scratch *scratch)
+void hr_dense_backward(hr_segment *seg, const hr_tile_step *s, int64_t row, int64_t rows, hr_tile_scratch *scratch)
 {
-    scores(seg, s->k, s->x, row, rows, scratch);
-    if (s->loss)
-        *s->loss += tile_loss(s, rows, scratch->g, weight_scale(seg));
-    tile_gradient(seg, s, rows, scratch->g, scratch->zpos);
     tile_dx(seg, s, rows, scratch->w, scratch->g);
     tile_dw(s, rows, scratch->g, scratch->w);
     if (s->bias)
         tile_bias(seg, s, rows, scratch->g);
-    for (int64_t r = 0; r < rows; r++) {
-        for (int64_t q = 0; q < s->x->dim_padded / HRK_DP; q++)
-            memcpy(scratch->row + q * HRK_DP, scratch->w + (q * rows + r) * HRK_DP, HRK_DP * sizeof(float));
-        hr_dense_update_row(seg, s, row + r, scratch->row, scratch);
+    for (int64_t r = 0; r < rows; r++)
+        hr_dense_update_row(seg, s, row + r, scratch->w + r * HRK_DP, rows, scratch);
+}
+
+static void step_tile(hr_segment *seg, const hr_tile_step *s, int64_t row, int64_t rows, hr_tile_scratch *scratch)
+{
+    if (s->sparse) {
+        hr_dense_step_sparse(seg, s, row, rows, scratch);
+        return;
     }
+    scores(seg, s->k, s->x, row, rows, scratch);
+    if (s->loss)
+        *s->loss += hr_dense_loss(s, rows, scratch->g, hr_dense_weight_scale(seg));
+    tile_gradient(seg, s, rows, scratch->g, scratch->zpos);
+    hr_dense_backward(seg, s, row, rows, scratch);
 }
 
 static void tensors(hr_segment *seg, int index, hr_tensor_list *list)

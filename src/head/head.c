@@ -46,7 +46,7 @@ static int levels_of(int64_t chunks)
 typedef struct head_sizes {
     int64_t blocks, chunk_blocks, partial;
     int levels;
-    size_t xt, xp, scratch, partials, stack, loss, bias;
+    size_t xt, xp, xq, scales, scratch, partials, stack, loss, counts, bias;
 } head_sizes;
 
 static head_sizes measure(const hr_head_options *o, int threads)
@@ -57,8 +57,10 @@ static head_sizes measure(const hr_head_options *o, int threads)
     s.partial = d * o->max_batch;
     s.levels = levels_of(s.blocks / s.chunk_blocks);
     s.xt = (size_t)(b * o->dim) * sizeof(float);
+    s.xq = (size_t)(b * pad(o->dim, HRK_QP));
+    s.scales = (size_t)b * sizeof(float);
     for (int i = 0; i < o->num_segments; i++) {
-        const size_t own = hr_round_up(hr_family_of(&o->segment[i])->scratch_bytes(o->dim, o->max_batch), 4096);
+        const size_t own = hr_round_up(hr_family_of(&o->segment[i])->scratch_bytes(o), 4096);
         s.scratch = own > s.scratch ? own : s.scratch;
     }
     if (o->training) {
@@ -66,6 +68,7 @@ static head_sizes measure(const hr_head_options *o, int threads)
         s.partials = (size_t)(s.chunk_blocks * s.partial) * sizeof(float);
         s.stack = (size_t)(s.levels * s.partial) * sizeof(float);
         s.loss = (size_t)s.blocks * sizeof(double);
+        s.counts = (size_t)s.blocks * sizeof(hr_head_counts);
         s.bias = o->bias == HR_BIAS_PER_LABEL ? (size_t)o->labels * sizeof(float) : 0;
     }
     return s;
@@ -80,8 +83,24 @@ void hr_head_memory(const hr_head_options *o, int threads, size_t bytes[HR_MEM_K
         bytes[HR_MEM_HEAD_STATE] = hr_add(bytes[HR_MEM_HEAD_STATE], family->state_bytes(&o->segment[i], o->dim));
     }
     bytes[HR_MEM_HEAD_STATE] = hr_add(bytes[HR_MEM_HEAD_STATE], s.bias);
-    size_t scratch = s.xt + s.xp + s.partials + s.stack + s.loss + (size_t)threads * s.scratch + sizeof(hr_head);
+    size_t scratch = s.xt + s.xp + s.xq + s.scales + s.partials + s.stack + s.loss + s.counts + (size_t)threads * s.scratch + sizeof(hr_head);
     bytes[HR_MEM_HEAD_SCRATCH] = hr_add(bytes[HR_MEM_HEAD_SCRATCH], scratch);
+}
+
+/* Where the sparse gradient is not defined (contracts.md 6). */
+static hr_status check_sparse(hr_ctx *ctx, const hr_head_options *o)
+{
+    const char *what = NULL;
+    for (int i = 0; i < o->num_segments; i++)
+        what = o->segment[i].kahan ? "head.kahan_top" : o->segment[i].momentum > 0 ? "head.momentum" : what;
+    what = o->loss != HR_LOSS_BCE ? "loss.type=squared_hinge" : what;
+    what = o->elmo_arith ? "head.arith=elmo" : what;
+    what = o->eager_decay ? "head.decay=eager" : what;
+    if (what)
+        return hr_fail(ctx, HR_ERR_CONFIG, "head: the sparse gradient is not defined with %s; set head.gradient=dense", what);
+    if (!(o->tau < 1))
+        return hr_fail(ctx, HR_ERR_CONFIG, "head: tau is %g, expected below 1 (below 0: chosen)", (double)o->tau);
+    return HR_OK;
 }
 
 hr_status hr_head_check(hr_ctx *ctx, const hr_head_options *o)
@@ -106,6 +125,8 @@ hr_status hr_head_check(hr_ctx *ctx, const hr_head_options *o)
         if (s->rounding == HR_ROUND_ELMO && s->dtype.id == HR_I8R)
             return hr_fail(ctx, HR_ERR_CONFIG, "head: rounding stochastic-elmo is defined for floats; head.dtype is i8r");
     }
+    if (o->gradient == HR_GRADIENT_SPARSE)
+        HR_TRY(check_sparse(ctx, o));
     if (rows != o->labels)
         return hr_fail(ctx, HR_ERR_CONFIG, "head: segments have %lld rows, labels are %lld", (long long)rows,
                        (long long)o->labels);
@@ -145,7 +166,9 @@ static hr_status create_scratch(hr_head *head, const head_sizes *s)
     hr_ctx *ctx = head->ctx;
     head->scratch = hr_calloc(ctx, HR_MEM_HEAD_SCRATCH, (size_t)hr_ctx_threads(ctx), s->scratch);
     head->packed.xt = hr_calloc(ctx, HR_MEM_HEAD_SCRATCH, 1, s->xt);
-    if (!head->scratch || !head->packed.xt)
+    head->packed.xq = hr_calloc(ctx, HR_MEM_HEAD_SCRATCH, 1, s->xq);
+    head->packed.x_scale = hr_calloc(ctx, HR_MEM_HEAD_SCRATCH, 1, s->scales);
+    if (!head->scratch || !head->packed.xt || !head->packed.xq || !head->packed.x_scale)
         return HR_ERR_NOMEM;
     if (!head->o.training)
         return HR_OK;
@@ -153,7 +176,8 @@ static hr_status create_scratch(hr_head *head, const head_sizes *s)
     head->partials = hr_alloc(ctx, HR_MEM_HEAD_SCRATCH, s->partials);
     head->stack = hr_alloc(ctx, HR_MEM_HEAD_SCRATCH, s->stack);
     head->block_loss = hr_alloc(ctx, HR_MEM_HEAD_SCRATCH, s->loss);
-    if (!head->packed.xp || !head->partials || !head->stack || !head->block_loss)
+    head->block_counts = hr_calloc(ctx, HR_MEM_HEAD_SCRATCH, 1, s->counts);
+    if (!head->packed.xp || !head->partials || !head->stack || !head->block_loss || !head->block_counts)
         return HR_ERR_NOMEM;
     if (s->bias) {
         head->owns_bias = true;
@@ -211,6 +235,9 @@ void hr_head_destroy(hr_head *head)
     hr_free(ctx, head->partials);
     hr_free(ctx, head->stack);
     hr_free(ctx, head->block_loss);
+    hr_free(ctx, head->block_counts);
+    hr_free(ctx, head->packed.xq);
+    hr_free(ctx, head->packed.x_scale);
     hr_free(ctx, head);
 }
 
@@ -247,7 +274,7 @@ hr_tile hr_head_tile_at(const hr_head *head, int64_t at, int64_t end)
 
 hr_tile_scratch hr_head_scratch(hr_head *head, int worker)
 {
-    return head->segment[0].family->scratch(head->scratch + (size_t)worker * head->scratch_bytes, head->o.dim, head->o.max_batch);
+    return head->segment[0].family->scratch(head->scratch + (size_t)worker * head->scratch_bytes, &head->o);
 }
 
 /* With head.arith=elmo the forward product sees X in e4m3 and dW sees it in bf16, as published. */
@@ -256,29 +283,61 @@ static float forward_x(const hr_head *head, float v)
     return head->o.elmo_arith ? hr_round_nearest(v, HR_GRID_E4M3) : v;
 }
 
-void hr_head_pack(hr_head *head, int64_t rows, const float *x)
+static void pack_forward(const hr_head *head, const float *x)
 {
-    hr_packed *p = &head->packed;
-    const int64_t dim = head->o.dim;
-    *p = (hr_packed){.rows = rows, .padded = pad(rows, HRK_BP), .dim = dim, .dim_padded = pad(dim, HRK_DP),
-                     .xt = p->xt, .xp = p->xp};
+    const hr_packed *p = &head->packed;
     for (int64_t b = 0; b < p->padded; b++) {
-        float *out = p->xt + b / HRK_BP * dim * HRK_BP + b % HRK_BP;
-        for (int64_t d = 0; d < dim; d++)
-            out[d * HRK_BP] = b < rows ? forward_x(head, x[b * dim + d]) : 0.0f;
+        float *out = p->xt + b / HRK_BP * p->dim * HRK_BP + b % HRK_BP;
+        for (int64_t d = 0; d < p->dim; d++)
+            out[d * HRK_BP] = b < p->rows ? forward_x(head, x[b * p->dim + d]) : 0.0f;
     }
-    if (!p->xp)
-        return;
+}
+
+/* One scale for each instance; four columns of an instance lie together (kernels.h). */
+static void pack_int8(const hr_head *head, const float *x, int8_t *row)
+{
+    const hr_packed *p = &head->packed;
+    const hr_dtype f32 = {.id = HR_F32, .bytes = sizeof(float)};
+    memset(row, 0, (size_t)p->dim_q);
+    for (int64_t b = 0; b < p->padded; b++) {
+        int32_t sum;
+        p->x_scale[b] = b < p->rows ? head->k.quantize(p->dim, x + b * p->dim, 0, f32, row, &sum) : 0.0f;
+        uint8_t *out = p->xq + b / HRK_BP * p->dim_q * HRK_BP + b % HRK_BP * 4;
+        for (int64_t d = 0; d < p->dim_q; d += 4)
+            for (int64_t i = 0; i < 4; i++)
+                out[d * HRK_BP + i] = (uint8_t)(b < p->rows ? row[d + i] + 128 : 128);
+    }
+}
+
+static void pack_backward(const hr_head *head, const float *x)
+{
+    const hr_packed *p = &head->packed;
     for (int64_t q = 0; q < p->dim_padded; q += HRK_DP) {
-        const int64_t n = dim - q < HRK_DP ? dim - q : HRK_DP;
-        for (int64_t b = 0; b < rows; b++) {
-            float *out = p->xp + (q / HRK_DP * rows + b) * HRK_DP;
+        const int64_t n = p->dim - q < HRK_DP ? p->dim - q : HRK_DP;
+        for (int64_t b = 0; b < p->rows; b++) {
+            float *out = p->xp + (q / HRK_DP * p->rows + b) * HRK_DP;
             memset(out, 0, HRK_DP * sizeof(float));
-            memcpy(out, x + b * dim + q, (size_t)n * sizeof(float));
+            memcpy(out, x + b * p->dim + q, (size_t)n * sizeof(float));
             for (int64_t i = 0; head->o.elmo_arith && i < n; i++)
                 out[i] = hr_round_nearest(out[i], HR_GRID_BF16);
         }
     }
+}
+
+void hr_head_pack(hr_head *head, int64_t rows, const float *x, unsigned what)
+{
+    hr_packed *p = &head->packed;
+    p->rows = rows;
+    p->padded = pad(rows, HRK_BP);
+    p->dim = head->o.dim;
+    p->dim_padded = pad(p->dim, HRK_DP);
+    p->dim_q = pad(p->dim, HRK_QP);
+    if (what & HR_PACK_FORWARD)
+        pack_forward(head, x);
+    if (what & HR_PACK_INT8)
+        pack_int8(head, x, hr_head_scratch(head, 0).wq);
+    if (what & HR_PACK_BACKWARD)
+        pack_backward(head, x);
 }
 
 /* ---- state ---- */

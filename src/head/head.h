@@ -19,6 +19,8 @@ typedef enum hr_loss { HR_LOSS_BCE, HR_LOSS_SQUARED_HINGE } hr_loss;
 typedef enum hr_reduction { HR_SUM, HR_MEAN_LABELS, HR_MEAN_ALL } hr_reduction;
 typedef enum hr_bias { HR_BIAS_SCALAR, HR_BIAS_NONE, HR_BIAS_PER_LABEL } hr_bias;
 
+typedef enum hr_gradient { HR_GRADIENT_DENSE, HR_GRADIENT_SPARSE } hr_gradient;
+
 typedef enum hr_family_id { HR_FAMILY_DENSE } hr_family_id;
 
 typedef struct hr_segment_options {
@@ -46,6 +48,9 @@ typedef struct hr_head_options {
     float init;              /* weights start uniform in +-init, on the grid of their type */
     float weight_decay;      /* per unit of learning rate */
     bool eager_decay, elmo_arith;
+    hr_gradient gradient;    /* sparse: int8 logits, and a random sparse G with the same expectation (docs/numerics.md section 6) */
+    float tau;               /* its threshold; below 0: from the batch, min(0.05, kappa / (lr_peak max |x|^2)) */
+    float lr_peak;           /* the largest rate that will be asked for; used by tau < 0 only */
     int64_t chunk;           /* labels between two barriers; 0: chosen */
     uint64_t seed;
     unsigned first_tensor;   /* segment i takes first_tensor + 2i (weights) and + 2i + 1 (momentum) */
@@ -77,6 +82,16 @@ typedef struct hr_head_batch {
  * loss may be NULL, else it gets the reduced loss of the batch, at the cost of one more pass over each logit.
  * HR_ERR_NUMERIC, with nothing changed, when X or the rate is not finite. Never allocates. */
 hr_status hr_head_step(hr_head *head, const hr_head_batch *batch, float lr, uint64_t step, float *dx, double *loss);
+
+/* What the sparse gradient did since the last call, or since the head was made; a dense head leaves it zero. */
+typedef struct hr_head_counts {
+    int64_t steps;
+    int64_t entries, cells;       /* kept entries of G, positives included; all entries */
+    int64_t touched, rows;        /* rows with an entry; all rows */
+    int64_t dense_tiles, tiles;   /* tiles that took the dense backward pass; all tiles */
+    double tau;                   /* summed over the steps */
+} hr_head_counts;
+hr_head_counts hr_head_take_counts(hr_head *head);
 
 /* Top k of each row of x (B, D): ids (B, k) internal rows mapped through `external` (L), scores (B, k) logits.
  * Best first, ties by lower external id. k <= max_k given to hr_head_topk_create. */

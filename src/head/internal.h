@@ -22,6 +22,9 @@ struct hr_head {
     float *partials;             /* (chunk_blocks, partial_size) */
     float *stack;                /* (levels, partial_size): sums of finished subtrees of chunks */
     double *block_loss;          /* (V) */
+    hr_head_counts *block_counts; /* (V) since the last hr_head_take_counts */
+    int64_t steps;
+    double tau_sum;
 };
 
 /* A run of rows inside one segment, at most a tile high: what a block is made of. */
@@ -32,8 +35,9 @@ typedef struct hr_tile {
 
 /* The tile that begins at axis row `at` in a block that ends at `end`. */
 hr_tile hr_head_tile_at(const hr_head *head, int64_t at, int64_t end);
-/* Packs X for the forward product and, in training, for dW. */
-void hr_head_pack(hr_head *head, int64_t rows, const float *x);
+/* Packs X for what follows: the f32 or the int8 product, dW. */
+enum { HR_PACK_FORWARD = 1, HR_PACK_INT8 = 2, HR_PACK_BACKWARD = 4 };
+void hr_head_pack(hr_head *head, int64_t rows, const float *x, unsigned what);
 hr_tile_scratch hr_head_scratch(hr_head *head, int worker);
 
 #endif

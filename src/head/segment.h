@@ -39,6 +39,9 @@ typedef struct hr_packed {
     int64_t dim, dim_padded; /* D, D rounded up to HRK_DP */
     float *xt;              /* (padded / BP, D, BP) */
     float *xp;              /* (dim_padded / DP, B, DP) */
+    int64_t dim_q;          /* D rounded up to HRK_QP */
+    uint8_t *xq;            /* (padded / BP, dim_q / 4, BP, 4) */
+    float *x_scale;         /* (padded) */
 } hr_packed;
 
 /* Scratch of one worker. */
@@ -47,7 +50,14 @@ typedef struct hr_tile_scratch {
     float *g;      /* (padded / BP, T, BP) logits, later their gradient */
     float *zpos;   /* logits of the tile's positives */
     float *row;    /* (dim_padded) one row of dW */
-    uint16_t *draws; /* (dim_padded) */
+    uint16_t *draws; /* (dim_padded), and at least (padded) */
+    int8_t *wq;      /* (T, dim_q) int8 weights, with scale and sum of each row */
+    float *w_scale;
+    int32_t *w_sum;
+    /* the sparse gradient: entries of touched label i are [start[i], start[i + 1]) */
+    int64_t *touched, *start; /* (T), (T + 1) */
+    uint32_t *entry_row;
+    float *entry_g;
 } hr_tile_scratch;
 
 /* What a tile needs to know of the step. */
@@ -63,6 +73,10 @@ typedef struct hr_tile_step {
     bool eager, low_precision;
     float lr, weight_decay, new_alpha;
     hr_rng rng, momentum_rng, rescale_rng;
+    bool sparse;
+    float tau;
+    hr_rng sparse_rng, refine_rng;
+    hr_head_counts *counts;         /* of the block */
     float *dx;                      /* (dim_padded / DP, B, DP) partial of the block */
     double *loss;                   /* NULL: not wanted */
 } hr_tile_step;
@@ -75,8 +89,8 @@ typedef struct hr_family {
     /* what create will book, by kind, and the scratch of one worker */
     size_t (*weight_bytes)(const hr_segment_options *o, int64_t dim);
     size_t (*state_bytes)(const hr_segment_options *o, int64_t dim);
-    size_t (*scratch_bytes)(int64_t dim, int64_t max_batch);
-    hr_tile_scratch (*scratch)(uint8_t *memory, int64_t dim, int64_t max_batch);
+    size_t (*scratch_bytes)(const hr_head_options *o);
+    hr_tile_scratch (*scratch)(uint8_t *memory, const hr_head_options *o);
     hr_status (*create)(hr_ctx *ctx, hr_segment *seg);
     void (*destroy)(hr_ctx *ctx, hr_segment *seg);
     void (*init_rows)(hr_segment *seg, uint64_t seed, float init, int64_t row, int64_t rows);
@@ -96,9 +110,22 @@ extern const hr_family hr_family_dense;
 /* The table of a segment's family. */
 const hr_family *hr_family_of(const hr_segment_options *o);
 
+/* dense.c, for dense_sparse.c. A tile's rows are `rows` rows of the segment from `row` on. */
+float hr_dense_weight_scale(const hr_segment *seg);
+/* Codes of a row of the segment to its place in f32 panels (D/DP, rows, DP), zero beyond D; w is the row's place in the first. */
+void hr_dense_decode_row(const hr_segment *seg, const hrk_table *k, int64_t row, float *w, int64_t rows);
+double hr_dense_loss(const hr_tile_step *s, int64_t rows, const float *z, float zscale);
+/* From G in scratch->g and the decoded weights in scratch->w: dX, dW, biases, update. */
+void hr_dense_backward(hr_segment *seg, const hr_tile_step *s, int64_t row, int64_t rows, hr_tile_scratch *scratch);
+
+/* dense_sparse.c */
+int64_t hr_dense_list_capacity(int64_t tile_rows, int64_t max_batch);
+void hr_dense_step_sparse(hr_segment *seg, const hr_tile_step *step, int64_t row, int64_t rows, hr_tile_scratch *scratch);
+
 /* dense_update.c */
 void hr_dense_halve(hr_segment *seg, hr_rng rng, int64_t row, int64_t rows);
-/* Updates of one row that need more than the SGD kernel: dense_update.c. dw is in seg's row order, D long. */
-void hr_dense_update_row(hr_segment *seg, const hr_tile_step *step, int64_t row, float *dw, hr_tile_scratch *scratch);
+/* The update of one row from its dW, which lies in panels (D/DP, rows, DP); `panels` is the row's place in the first. */
+void hr_dense_update_row(hr_segment *seg, const hr_tile_step *step, int64_t row, const float *panels, int64_t rows,
+                         hr_tile_scratch *scratch);
 
 #endif

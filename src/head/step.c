@@ -14,6 +14,7 @@ typedef struct step_work {
     int64_t first_block; /* of the chunk */
     float gscale;
     float new_alpha[HR_SEGMENTS_MAX];
+    float tau;
     int64_t chunk;       /* its number */
 } step_work;
 
@@ -55,6 +56,9 @@ static void run_block(void *arg, int64_t task, int worker)
         .weight_decay = head->o.weight_decay,
         .dx = head->partials + task * head->partial_size,
         .loss = work->want_loss ? &head->block_loss[block] : NULL,
+        .sparse = head->o.gradient == HR_GRADIENT_SPARSE,
+        .tau = work->tau,
+        .counts = &head->block_counts[block],
     };
     memset(s.dx, 0, (size_t)head->partial_size * sizeof(float));
     head->block_loss[block] = 0;
@@ -68,6 +72,8 @@ static void run_block(void *arg, int64_t task, int worker)
         s.bias = head->bias ? head->bias + at : NULL;
         s.new_alpha = work->new_alpha[t.segment];
         s.rng = hr_rng_make(head->o.seed, work->step, seg->tensor, HR_STREAM_ROUND);
+        s.sparse_rng = hr_rng_make(head->o.seed, work->step, seg->tensor, HR_STREAM_SPARSE);
+        s.refine_rng = hr_rng_make(head->o.seed, work->step, seg->tensor, HR_STREAM_REFINE);
         s.rescale_rng = hr_rng_make(head->o.seed, work->step, seg->tensor, HR_STREAM_RESCALE);
         s.momentum_rng = hr_rng_make(head->o.seed, work->step, seg->tensor + 1, HR_STREAM_STATE);
         seg->family->step(seg, &s, t.row, t.rows, &scratch);
@@ -173,6 +179,43 @@ static double loss_factor(const hr_head_options *o, const hr_head_batch *batch)
     }
 }
 
+/* The threshold of the sparse gradient. What matters is how far one kept entry moves its own logit, lr tau |x|^2: at most KAPPA
+ * at the peak rate, whatever the present rate is (contracts.md 6). */
+static float choose_tau(const hr_head *head, const hr_head_batch *batch, float gscale)
+{
+    static const float KAPPA = 0.1f, MOST = 0.05f;
+    if (head->o.tau >= 0)
+        return head->o.tau;
+    float rate = 0, norm2 = 0;
+    for (int i = 0; i < head->o.num_segments; i++)
+        rate = fmaxf(rate, head->o.lr_peak * head->o.segment[i].lr_scale * gscale);
+    for (int64_t b = 0; b < batch->rows; b++) {
+        float sum = 0;
+        for (int64_t d = 0; d < head->o.dim; d++)
+            sum = fmaf(batch->x[b * head->o.dim + d], batch->x[b * head->o.dim + d], sum);
+        norm2 = fmaxf(norm2, sum);
+    }
+    return KAPPA < MOST * rate * norm2 ? KAPPA / (rate * norm2) : MOST;
+}
+
+hr_head_counts hr_head_take_counts(hr_head *head)
+{
+    hr_head_counts sum = {.steps = head->steps, .tau = head->tau_sum};
+    for (int64_t v = 0; v < head->blocks; v++) {
+        hr_head_counts *c = &head->block_counts[v];
+        sum.entries += c->entries;
+        sum.cells += c->cells;
+        sum.touched += c->touched;
+        sum.rows += c->rows;
+        sum.dense_tiles += c->dense_tiles;
+        sum.tiles += c->tiles;
+        *c = (hr_head_counts){0};
+    }
+    head->steps = 0;
+    head->tau_sum = 0;
+    return sum;
+}
+
 hr_status hr_head_step(hr_head *head, const hr_head_batch *batch, float lr, uint64_t step, float *dx, double *loss)
 {
     HR_TRY(check_input(head, batch, lr));
@@ -188,7 +231,11 @@ hr_status hr_head_step(hr_head *head, const hr_head_batch *batch, float lr, uint
             return hr_fail(head->ctx, HR_ERR_NUMERIC, "head: learning rate %g times 2^%d is too large; nothing was changed. "
                            "Lower head.lr", (double)lr, head->o.segment[i].scale_log2);
     }
-    hr_head_pack(head, batch->rows, batch->x);
+    const bool sparse = head->o.gradient == HR_GRADIENT_SPARSE;
+    hr_head_pack(head, batch->rows, batch->x, HR_PACK_BACKWARD | (sparse ? HR_PACK_INT8 : HR_PACK_FORWARD));
+    work.tau = sparse ? choose_tau(head, batch, work.gscale) : 0;
+    head->steps++;
+    head->tau_sum += (double)work.tau;
     const int64_t chunks = head->blocks / head->chunk_blocks;
     for (int64_t c = 0; c < chunks; c++) {
         work.chunk = c;

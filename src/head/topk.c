@@ -165,7 +165,7 @@ hr_status hr_head_top(hr_head *head, hr_head_topk *work, int64_t batch, const fl
     for (int64_t i = 0; i < threads * padded(work->max_batch); i++)
         work->limit[i] = i % padded(work->max_batch) < batch ? -INFINITY : INFINITY; /* no query: nothing passes */
     memset(work->count, 0, (size_t)(threads * work->max_batch) * sizeof(int64_t));
-    hr_head_pack(head, batch, x);
+    hr_head_pack(head, batch, x, HR_PACK_FORWARD);
     hr_parallel_for(head->ctx, head->blocks, scan_block, &call);
     if (work->failed)
         return (hr_status)work->failed;

@@ -167,16 +167,22 @@ static hr_status log_step(hr_run *run, const double *loss)
 {
     const double seconds = hr_clock() - run->started, factor = rate_factor(run, run->step - 1);
     const double share = run->spec.head.reduction == HR_MEAN_ALL ? 1 : (double)run->batch.rows; /* the loss is per instance */
-    char text[48] = "";
+    char text[48] = "", sparse[192] = "";
     if (loss)
         snprintf(text, sizeof text, ",\"loss\":%s", hr_number(*loss / share, 9).text);
+    const hr_head_counts n = hr_head_take_counts(run->model->head);
+    if (n.tiles > 0) /* means since the last line */
+        snprintf(sparse, sizeof sparse, ",\"tau\":%s,\"density\":%s,\"touched_rows\":%s,\"dense_tiles\":%s",
+                 hr_number(n.tau / (double)n.steps, 6).text, hr_number((double)n.entries / (double)n.cells, 6).text,
+                 hr_number((double)n.touched / (double)n.rows, 6).text,
+                 hr_number((double)n.dense_tiles / (double)n.tiles, 6).text);
     const double rows = (double)(run->step - run->started_step) * (double)run->spec.head.max_batch;
     hr_run_progress(run);
     return hr_run_log(run, "{\"event\":\"step\",\"step\":%lld,\"epoch\":%s%s,\"head_lr\":%s,\"encoder_lr\":%s,"
-                           "\"seconds\":%s,\"rows_per_second\":%s,\"rss\":%zu}",
+                           "\"seconds\":%s,\"rows_per_second\":%s,\"rss\":%zu%s}",
                       (long long)run->step, epochs_done(run).text, text, hr_number(run->task[0].lr * factor, 6).text,
                       hr_number(run->encoder_lr * factor, 6).text, hr_number(seconds, 9).text,
-                      hr_number(rows / (seconds + 1e-9), 6).text, hr_process_rss());
+                      hr_number(rows / (seconds + 1e-9), 6).text, hr_process_rss(), sparse);
 }
 
 /* ---- validation ---- */

@@ -3,7 +3,9 @@
 
 #include "base/rng.h"
 #include "dtype/sigmoid.h"
+#include "dtype/keep.h"
 #include "head/head.h"
+#include "kernels/kernels.h"
 
 #include <math.h>
 
@@ -275,6 +277,220 @@ static void test_same_bits(void **state)
     free_problem(&p);
 }
 
+/* ---- the sparse gradient ---- */
+
+static hr_head_options sparse_options(const problem *p, const char *dtype, float tau)
+{
+    hr_head_options o = options_for(p, dtype, HR_ROUND_STOCHASTIC);
+    o.gradient = HR_GRADIENT_SPARSE;
+    o.tau = tau;
+    o.bias_value = -4;
+    return o;
+}
+
+/* G (L, B) as hr_keep and the streams make it, from int8 logits recomputed in plain C: q of W and of X by the reference kernel, whose
+ * own contract is tested with the kernels; the integer product and the two scales in double. */
+static void plain_sparse_gradient(hr_head *head, const problem *p, float tau, uint64_t step, double *g)
+{
+    const hr_head_options *o = hr_head_get_options(head);
+    const hrk_table ref = hrk_table_make(HR_ISA_REF);
+    const hr_dtype f32 = {.id = HR_F32, .bytes = 4}, type = o->segment[0].dtype;
+    int8_t *xq = malloc((size_t)(p->B * p->D)), *wq = malloc((size_t)p->D);
+    float *xs = malloc((size_t)p->B * sizeof *xs);
+    int32_t sum;
+    for (int64_t b = 0; b < p->B; b++)
+        xs[b] = ref.quantize(p->D, p->x + b * p->D, 0, f32, xq + b * p->D, &sum);
+    hr_tensor_list list = {0};
+    hr_head_tensors(head, &list);
+    const hr_rng first = hr_rng_make(o->seed, step, o->first_tensor, 2), refine = hr_rng_make(o->seed, step, o->first_tensor, 3);
+    for (int64_t l = 0, i = 0; l < p->L; l++) {
+        const uint8_t *codes = (const uint8_t *)list.item[0].data + (size_t)(l * list.item[0].cols) * type.bytes;
+        const float row_scale = type.id == HR_I8R ? ((const float *)list.item[1].data)[l] : 1;
+        const float ws = ref.quantize(p->D, codes, row_scale, type, wq, &sum);
+        for (int64_t b = 0; b < p->B; b++) {
+            int64_t dot = 0;
+            for (int64_t d = 0; d < p->D; d++)
+                dot += (int64_t)wq[d] * xq[b * p->D + d];
+            const float z = fmaf(ldexpf(hr_head_alpha(head, 0), -o->segment[0].scale_log2), (float)dot * (ws * xs[b]), o->bias_value);
+            const uint16_t draw = hr_rng_draw16(first, (uint32_t)l, (uint32_t)b);
+            g[l * p->B + b] = (double)hr_keep(hr_sigmoid(z), tau, draw, refine, (uint32_t)l, (uint32_t)b);
+            if (i < p->npos && p->pos[i] == ((uint64_t)l << 32 | (uint64_t)b)) {
+                g[l * p->B + b] -= 1;
+                i++;
+            }
+        }
+    }
+    free(xq), free(wq), free(xs);
+}
+
+/* dX and the new weights are those of the G that the law gives, entry by entry: with thresholds that make sparse tiles, dense ones
+ * and both. In f32 the only differences are the roundings of sums: n terms of at most 1 * |w| (dX), 1 * |x| (dW). */
+static void test_sparse_step(void **state)
+{
+    (void)state;
+    static const char *const kinds[] = {"f32", "bf16", "e4m3", "i8r"};
+    static const float taus[] = {0, 0.02f, 0.08f, 0.5f};
+    problem p = make_problem(2300, 75, 70);
+    double *g = malloc((size_t)(p.L * p.B) * sizeof *g), *w = malloc((size_t)(p.L * p.D) * sizeof *w);
+    float *dx = malloc((size_t)(p.B * p.D) * sizeof *dx);
+    for (int type = 0; type < 4; type++)
+        for (int t = 0; t < 4; t++) {
+            hr_ctx *ctx = check_ctx(2, "auto");
+            hr_head_options o = sparse_options(&p, kinds[type], taus[t]);
+            hr_head *head;
+            check_ok(ctx, hr_head_create(ctx, &o, &head));
+            plain_sparse_gradient(head, &p, taus[t], 7, g);
+            for (int64_t i = 0; i < p.L * p.D; i++)
+                w[i] = weight(head, i / p.D, i % p.D);
+            const hr_head_batch batch = batch_of(&p);
+            const float lr = type == 0 ? 0.01f : 0;
+            check_ok(ctx, hr_head_step(head, &batch, lr, 7, dx, NULL));
+            int64_t entries = p.npos;
+            for (int64_t i = 0; i < p.L * p.B; i++)
+                entries += g[i] != 0 && g[i] != -1;
+            const hr_head_counts n = hr_head_take_counts(head);
+            assert_int_equal(n.entries, entries);
+            assert_int_equal(n.cells, p.L * p.B);
+            assert_int_equal(n.rows, p.L);
+            if (t == 0)
+                assert_int_equal(n.dense_tiles, n.tiles);
+            if (t == 3)
+                assert_true(n.dense_tiles == 0 && n.touched < n.rows);
+            for (int64_t b = 0; b < p.B; b++)
+                for (int64_t d = 0; d < p.D; d++) {
+                    double sum = 0, size = 0;
+                    for (int64_t l = 0; l < p.L; l++) {
+                        sum += g[l * p.B + b] * w[l * p.D + d];
+                        size += fabs(g[l * p.B + b] * w[l * p.D + d]);
+                    }
+                    assert_true(fabs(dx[b * p.D + d] - sum) <= 0x1p-24 * 200 * size + 1e-9);
+                }
+            for (int64_t l = 0; l < p.L && type == 0; l++)
+                for (int64_t d = 0; d < p.D; d++) {
+                    double sum = 0;
+                    for (int64_t b = 0; b < p.B; b++)
+                        sum += g[l * p.B + b] * (double)p.x[b * p.D + d];
+                    const double expected = w[l * p.D + d] - (double)lr * sum;
+                    assert_true(fabs(weight(head, l, d) - expected) < 0x1p-23 * (1 + 70 * lr * 70));
+                }
+            hr_head_destroy(head);
+            check_ctx_empty(ctx);
+        }
+    free(g), free(w), free(dx);
+    free_problem(&p);
+}
+
+/* Same bits for any number of threads, any chunk, and on every instruction set: e4m3 and i8r, with lists, dense tiles and biases. */
+static void test_sparse_same_bits(void **state)
+{
+    (void)state;
+    problem p = make_problem(9000, 50, 33);
+    static const char *const kinds[] = {"e4m3", "i8r", "bf16"};
+    for (int t = 0; t < 3; t++) {
+        hr_head_options o = sparse_options(&p, kinds[t], t == 1 ? 0.06f : 0.09f);
+        o.weight_decay = 0.05f;
+        o.bias = t == 2 ? HR_BIAS_PER_LABEL : HR_BIAS_SCALAR;
+        const uint64_t one = train_digest(&p, o, 1, 0, "auto", 3);
+        static const int threads[] = {2, 3, 7};
+        for (int i = 0; i < 3; i++)
+            assert_true(train_digest(&p, o, threads[i], 0, "auto", 3) == one);
+        assert_true(train_digest(&p, o, 2, 1, "auto", 3) == one);
+        assert_true(train_digest(&p, o, 2, 1 << 20, "auto", 3) == one);
+        for (int isa = 0; isa < (int)hr_isa_detect(); isa++)
+            assert_true(train_digest(&p, o, 2, 0, hr_isa_name((hr_isa)isa), 3) == one);
+    }
+    free_problem(&p);
+}
+
+/* The mean of dX over many steps at rate zero (the weights stand still, the draws change) approaches the dX of tau = 0. */
+static void test_sparse_unbiased(void **state)
+{
+    (void)state;
+    enum { STEPS = 600 };
+    problem p = make_problem(1100, 12, 6);
+    hr_ctx *ctx = check_ctx(1, "auto");
+    float exact[72], dx[72];
+    double sum[72] = {0}, square[72] = {0};
+    const hr_head_batch batch = batch_of(&p);
+    hr_head_options o = sparse_options(&p, "e4m3", 0);
+    for (int mode = 0; mode < 2; mode++) {
+        hr_head *head;
+        o.tau = mode ? 0.3f : 0;
+        check_ok(ctx, hr_head_create(ctx, &o, &head));
+        for (uint64_t s = 0; s < (mode ? STEPS : 1); s++) {
+            check_ok(ctx, hr_head_step(head, &batch, 0, s, mode ? dx : exact, NULL));
+            for (int i = 0; mode && i < 72; i++) {
+                sum[i] += (double)dx[i];
+                square[i] += (double)dx[i] * (double)dx[i];
+            }
+        }
+        if (mode) {
+            const hr_head_counts n = hr_head_take_counts(head);
+            assert_true(n.dense_tiles == 0 && n.entries < n.cells / 5);
+        }
+        hr_head_destroy(head);
+    }
+    double chi = 0;
+    for (int i = 0; i < 72; i++) {
+        const double mean = sum[i] / STEPS, error = sqrt((square[i] / STEPS - mean * mean) / STEPS);
+        assert_true(fabs(mean - (double)exact[i]) < 5 * error);
+        chi += pow((mean - (double)exact[i]) / error, 2);
+    }
+    assert_true(chi < 72 + 6 * 12); /* correlated, but about one each: variance of a chi^2 with 72 degrees is 144 */
+    free_problem(&p);
+    check_ctx_empty(ctx);
+}
+
+/* tau from the batch: kappa / (lr_peak * max |x|^2), never above 0.05, and the same at any present rate. */
+static void test_sparse_auto_tau(void **state)
+{
+    (void)state;
+    problem p = make_problem(300, 20, 9);
+    double norm2 = 0;
+    for (int64_t b = 0; b < p.B; b++) {
+        double own = 0;
+        for (int64_t d = 0; d < p.D; d++)
+            own += (double)p.x[b * p.D + d] * (double)p.x[b * p.D + d];
+        norm2 = own > norm2 ? own : norm2;
+    }
+    for (int peak = 0; peak < 3; peak++) {
+        hr_ctx *ctx = check_ctx(1, "auto");
+        hr_head_options o = sparse_options(&p, "e4m3", -1);
+        o.lr_peak = peak == 0 ? 0.01f : (float)peak;
+        hr_head *head;
+        float dx[180];
+        check_ok(ctx, hr_head_create(ctx, &o, &head));
+        const hr_head_batch batch = batch_of(&p);
+        check_ok(ctx, hr_head_step(head, &batch, 0, 1, dx, NULL));
+        check_ok(ctx, hr_head_step(head, &batch, 0.01f, 1, dx, NULL));
+        const double expected = fmin(0.05, 0.1 / (o.lr_peak * norm2));
+        assert_true(fabs(hr_head_take_counts(head).tau / 2 - expected) < 1e-6 * expected);
+        hr_head_destroy(head);
+        check_ctx_empty(ctx);
+    }
+    free_problem(&p);
+}
+
+/* Where the law is not defined it is refused. */
+static void test_sparse_refused(void **state)
+{
+    (void)state;
+    problem p = make_problem(100, 8, 4);
+    hr_ctx *ctx = check_ctx(1, "auto");
+    for (int i = 0; i < 6; i++) {
+        hr_head_options o = sparse_options(&p, "e4m3", -1);
+        o.segment[0].kahan = i == 0;
+        o.segment[0].momentum = i == 1 ? 0.5f : 0;
+        o.loss = i == 2 ? HR_LOSS_SQUARED_HINGE : HR_LOSS_BCE;
+        o.elmo_arith = i == 3;
+        o.eager_decay = i == 4;
+        o.tau = i == 5 ? NAN : -1;
+        assert_int_equal(hr_head_check(ctx, &o), HR_ERR_CONFIG);
+    }
+    free_problem(&p);
+    check_ctx_empty(ctx);
+}
+
 /* A rate of zero leaves every bit of every storage type as it is. */
 static void test_zero_rate(void **state)
 {
@@ -436,6 +652,10 @@ static void test_memory(void **state)
         hr_head_options o = options_for(&p, types[t], HR_ROUND_STOCHASTIC);
         o.segment[0].momentum = t % 2 ? 0.9f : 0;
         o.segment[0].kahan = t == 3;
+        if (t == 4 || t == 6) {
+            o.gradient = HR_GRADIENT_SPARSE;
+            o.segment[0].momentum = 0;
+        }
         size_t planned[HR_MEM_KINDS] = {0};
         hr_head_memory(&o, 3, planned);
         hr_head *head;
@@ -519,6 +739,8 @@ int main(void)
         cmocka_unit_test(test_plain_bce), cmocka_unit_test(test_plain_hinge), cmocka_unit_test(test_finite_differences),
         cmocka_unit_test(test_same_bits), cmocka_unit_test(test_zero_rate),   cmocka_unit_test(test_decay),
         cmocka_unit_test(test_small_updates_are_not_lost), cmocka_unit_test(test_bad_input), cmocka_unit_test(test_memory),
+        cmocka_unit_test(test_sparse_step), cmocka_unit_test(test_sparse_same_bits), cmocka_unit_test(test_sparse_unbiased),
+        cmocka_unit_test(test_sparse_auto_tau), cmocka_unit_test(test_sparse_refused),
         cmocka_unit_test(test_topk),      cmocka_unit_test(test_streams),
     };
     return cmocka_run_group_tests_name("head", tests, NULL, NULL);
