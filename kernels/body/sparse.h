@@ -1,7 +1,6 @@
 /* Quantisation, the list of kept entries, and the backward pass from it. Included with the vector operations of the ISA:
- * HRK_VL and HRK_FMA as for gemm_panel.h; for e4m3, BYTES codes at a time, largest_code and look_up. */
-#include "dtype/keep.h"
-#include "kernels/body/variant.h"
+ * HRK_VL and HRK_FMA as for gemm_panel.h; for e4m3, BYTES codes at a time, largest_code and look_up;
+ * sum_bytes; may_keep. */
 
 /* ---- quantisation ---- */
 
@@ -55,10 +54,13 @@ static float largest_value(int64_t n, const uint8_t *codes, float row_scale, hr_
     return hr_bits_f32(most);
 }
 
-static int32_t sum_of(int64_t n, const int8_t *restrict q)
+static int32_t sum_of(int64_t n, const int8_t *q)
 {
+    int64_t i = 0;
     int32_t sum = 0;
-    for (int64_t i = 0; i < n; i++)
+    for (; i + BYTES <= n; i += BYTES)
+        sum += sum_bytes(q + i);
+    for (; i < n; i++)
         sum += q[i];
     return sum;
 }
@@ -89,37 +91,23 @@ HRK_BEGIN(float, quantize, int64_t n, const void *codes, float row_scale, hr_dty
 /* ---- the list ---- */
 
 /* 2^23 (log2 e^z + 127) bounds the bits of e^z, read as an integer, from above, and sigmoid z < e^z: an entry can only be kept if
- * the bits of draw / 65536 * tau do not exceed it. The slack covers the rounding of both sides. Almost all entries end here. */
-static int may_keep(const float *restrict z, const uint16_t *restrict draws, hrk_sparsify_args args, float unit,
-                    int32_t *restrict hit)
-{
-    int any = 0;
-    for (int j = 0; j < HRK_BP; j++) {
-        float v = fmaf(args.zscale, z[j], args.bias);
-        v = v > 80.0f ? 80.0f : v;
-        v = v < -80.0f ? -80.0f : v;
-        const int32_t bound = (int32_t)fmaf(v, 0x1.715476p+23f, 127.0f * 0x1p23f + 4096.0f);
-        hit[j] = (int32_t)hr_f32_bits((float)draws[j] * unit) <= bound;
-        any |= hit[j];
-    }
-    return any;
-}
-
+ * the bits of draw / 65536 * tau do not exceed it. The slack, 2^-11 of a binade, covers the rounding of both sides. Almost all
+ * entries end here: may_keep gives a bit for each of BP that may go on. */
 HRK_SPARSIFY(sparsify)
 {
     const float unit = args.tau * 0x1p-16f;
     int64_t count = 0;
     for (int64_t b = 0; b < n; b += HRK_BP, z += stride) {
-        int32_t hit[HRK_BP];
-        float g[HRK_BP];
-        if (!may_keep(z, draws + b, args, unit, hit))
+        uint32_t left = may_keep(z, draws + b, args.zscale, args.bias, unit);
+        if (n - b < HRK_BP)
+            left &= (UINT32_C(1) << (n - b)) - 1;
+        if (!left)
             continue;
+        float g[HRK_BP];
         for (int j = 0; j < HRK_BP; j++)
             g[j] = hr_sigmoid(fmaf(args.zscale, z[j], args.bias));
-        const int m = n - b < HRK_BP ? (int)(n - b) : HRK_BP;
-        for (int j = 0; j < m; j++) {
-            if (!hit[j])
-                continue;
+        for (; left; left &= left - 1) {
+            const int j = __builtin_ctz(left);
             const float kept = hr_keep(g[j], args.tau, draws[b + j], args.refine, args.label, (uint32_t)(b + j));
             row[count] = (uint32_t)(b + j);
             g_out[count] = args.gscale * kept;

@@ -16,6 +16,15 @@ int64_t hr_dense_list_capacity(int64_t tile_rows, int64_t max_batch)
     return tile_rows * max_batch / DENSE_ABOVE + 2 * max_batch + 1; /* one label more than where the list stops to grow */
 }
 
+/* Asks for the next tile's codes while the product of this one runs: piece `part` of `parts`. */
+static void prefetch_rows(const hr_segment *seg, int64_t row, int64_t rows, int64_t part, int64_t parts)
+{
+    const int64_t end = row + rows < seg->o.rows ? row + rows : seg->o.rows;
+    for (int64_t r = row + rows * part / parts; r < row + rows * (part + 1) / parts && r < end; r++)
+        for (size_t i = 0; i < seg->pitch; i += 64)
+            __builtin_prefetch(hr_segment_row(seg, r) + i);
+}
+
 /* Logits of a tile in code units, as the f32 product gives them, into scratch->g. */
 static void int8_scores(const hr_segment *seg, const hrk_table *k, const hr_packed *x, int64_t row, int64_t rows,
                         hr_tile_scratch *scratch)
@@ -26,9 +35,12 @@ static void int8_scores(const hr_segment *seg, const hrk_table *k, const hr_pack
         scratch->w_scale[r] = k->quantize(x->dim, hr_segment_row(seg, row + r), scale, seg->o.dtype, q, &scratch->w_sum[r]);
         memset(q + x->dim, 0, (size_t)(x->dim_q - x->dim));
     }
-    for (int64_t p = 0; p < x->padded / HRK_BP; p++)
+    const int64_t panels = x->padded / HRK_BP;
+    for (int64_t p = 0; p < panels; p++) {
+        prefetch_rows(seg, row + rows, rows, p, panels);
         k->gemm_i8(rows, x->dim_q / 4, scratch->wq, x->dim_q, scratch->w_sum, scratch->w_scale,
                    x->xq + p * x->dim_q * HRK_BP, x->x_scale + p * HRK_BP, scratch->g + p * rows * HRK_BP);
+    }
 }
 
 /* Entries [from, to) of the list as label t's row of a dense G, in place of its logits. */

@@ -23,12 +23,17 @@ static int64_t pad(int64_t n, int64_t to)
     return (n + to - 1) / to * to;
 }
 
-static int64_t choose_chunk(const hr_head_options *o, int threads, int64_t blocks)
+/* Blocks between two barriers, and how many of them one task runs, one after the other, so that their partials are summed while they
+ * are in its cache; both powers of two. */
+static int64_t choose_chunk(const hr_head_options *o, int threads, int64_t blocks, int64_t *group)
 {
     const int64_t block_rows = pad((o->labels + blocks - 1) / blocks, 64);
-    int64_t wanted = o->chunk > 0 ? o->chunk / block_rows : 16 * (int64_t)threads, n = 1;
+    int64_t wanted = o->chunk > 0 ? o->chunk / block_rows : 32 * (int64_t)threads, n = 1;
     while (2 * n <= wanted && 2 * n <= blocks)
         n *= 2;
+    *group = 1;
+    while (*group < 4 && n / (2 * *group) >= 8 * (int64_t)threads)
+        *group *= 2;
     return n;
 }
 
@@ -44,18 +49,20 @@ static int levels_of(int64_t chunks)
 
 /* The sizes of everything that is allocated, used by the plan and by create alike. */
 typedef struct head_sizes {
-    int64_t blocks, chunk_blocks, partial;
-    int levels;
-    size_t xt, xp, xq, scales, scratch, partials, stack, loss, counts, bias;
+    int64_t blocks, chunk_groups, group, partial;
+    int levels, group_levels;
+    size_t local, xt, xp, xq, scales, scratch, partials, stack, loss, counts, bias;
 } head_sizes;
 
 static head_sizes measure(const hr_head_options *o, int threads)
 {
     const int64_t b = pad(o->max_batch, HRK_BP), d = pad(o->dim, HRK_DP);
     head_sizes s = {.blocks = count_blocks(o->labels)};
-    s.chunk_blocks = choose_chunk(o, threads, s.blocks);
+    const int64_t chunk = choose_chunk(o, threads, s.blocks, &s.group);
+    s.chunk_groups = chunk / s.group;
     s.partial = d * o->max_batch;
-    s.levels = levels_of(s.blocks / s.chunk_blocks);
+    s.levels = levels_of(s.blocks / chunk);
+    s.group_levels = levels_of(s.group) - 1;
     s.xt = (size_t)(b * o->dim) * sizeof(float);
     s.xq = (size_t)(b * pad(o->dim, HRK_QP));
     s.scales = (size_t)b * sizeof(float);
@@ -65,7 +72,8 @@ static head_sizes measure(const hr_head_options *o, int threads)
     }
     if (o->training) {
         s.xp = (size_t)(d * o->max_batch) * sizeof(float);
-        s.partials = (size_t)(s.chunk_blocks * s.partial) * sizeof(float);
+        s.partials = (size_t)(s.chunk_groups * s.partial) * sizeof(float);
+        s.local = (size_t)(threads * s.group_levels * s.partial) * sizeof(float);
         s.stack = (size_t)(s.levels * s.partial) * sizeof(float);
         s.loss = (size_t)s.blocks * sizeof(double);
         s.counts = (size_t)s.blocks * sizeof(hr_head_counts);
@@ -83,7 +91,7 @@ void hr_head_memory(const hr_head_options *o, int threads, size_t bytes[HR_MEM_K
         bytes[HR_MEM_HEAD_STATE] = hr_add(bytes[HR_MEM_HEAD_STATE], family->state_bytes(&o->segment[i], o->dim));
     }
     bytes[HR_MEM_HEAD_STATE] = hr_add(bytes[HR_MEM_HEAD_STATE], s.bias);
-    size_t scratch = s.xt + s.xp + s.xq + s.scales + s.partials + s.stack + s.loss + s.counts + (size_t)threads * s.scratch + sizeof(hr_head);
+    size_t scratch = s.xt + s.xp + s.xq + s.scales + s.partials + s.local + s.stack + s.loss + s.counts + (size_t)threads * s.scratch + sizeof(hr_head);
     bytes[HR_MEM_HEAD_SCRATCH] = hr_add(bytes[HR_MEM_HEAD_SCRATCH], scratch);
 }
 
@@ -174,10 +182,11 @@ static hr_status create_scratch(hr_head *head, const head_sizes *s)
         return HR_OK;
     head->packed.xp = hr_calloc(ctx, HR_MEM_HEAD_SCRATCH, 1, s->xp);
     head->partials = hr_alloc(ctx, HR_MEM_HEAD_SCRATCH, s->partials);
+    head->local = hr_alloc(ctx, HR_MEM_HEAD_SCRATCH, s->local);
     head->stack = hr_alloc(ctx, HR_MEM_HEAD_SCRATCH, s->stack);
     head->block_loss = hr_alloc(ctx, HR_MEM_HEAD_SCRATCH, s->loss);
     head->block_counts = hr_calloc(ctx, HR_MEM_HEAD_SCRATCH, 1, s->counts);
-    if (!head->packed.xp || !head->partials || !head->stack || !head->block_loss || !head->block_counts)
+    if (!head->packed.xp || !head->partials || (s->local && !head->local) || !head->stack || !head->block_loss || !head->block_counts)
         return HR_ERR_NOMEM;
     if (s->bias) {
         head->owns_bias = true;
@@ -203,7 +212,9 @@ hr_status hr_head_create(hr_ctx *ctx, const hr_head_options *options, hr_head **
     head->k = hrk_table_make((int)hr_ctx_isa_level(ctx));
     head->blocks = s.blocks;
     head->block_rows = pad((options->labels + s.blocks - 1) / s.blocks, 64);
-    head->chunk_blocks = s.chunk_blocks;
+    head->chunk_groups = s.chunk_groups;
+    head->group_blocks = s.group;
+    head->group_levels = s.group_levels;
     head->partial_size = s.partial;
     head->scratch_bytes = s.scratch;
     hr_status st = create_segments(head);
@@ -233,6 +244,7 @@ void hr_head_destroy(hr_head *head)
     hr_free(ctx, head->packed.xt);
     hr_free(ctx, head->packed.xp);
     hr_free(ctx, head->partials);
+    hr_free(ctx, head->local);
     hr_free(ctx, head->stack);
     hr_free(ctx, head->block_loss);
     hr_free(ctx, head->block_counts);

@@ -83,15 +83,14 @@ typedef struct hr_head_batch {
  * HR_ERR_NUMERIC, with nothing changed, when X or the rate is not finite. Never allocates. */
 hr_status hr_head_step(hr_head *head, const hr_head_batch *batch, float lr, uint64_t step, float *dx, double *loss);
 
-/* What the sparse gradient did since the last call, or since the head was made; a dense head leaves it zero. */
+/* What the sparse gradient did in the last step; all zero for a dense head. */
 typedef struct hr_head_counts {
-    int64_t steps;
     int64_t entries, cells;       /* kept entries of G, positives included; all entries */
     int64_t touched, rows;        /* rows with an entry; all rows */
     int64_t dense_tiles, tiles;   /* tiles that took the dense backward pass; all tiles */
-    double tau;                   /* summed over the steps */
+    float tau;
 } hr_head_counts;
-hr_head_counts hr_head_take_counts(hr_head *head);
+hr_head_counts hr_head_last_counts(const hr_head *head);
 
 /* Top k of each row of x (B, D): ids (B, k) internal rows mapped through `external` (L), scores (B, k) logits.
  * Best first, ties by lower external id. k <= max_k given to hr_head_topk_create. */

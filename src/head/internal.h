@@ -11,7 +11,9 @@ struct hr_head {
     hr_head_options o;
     hrk_table k;
     int64_t blocks, block_rows;  /* V, rows of a block */
-    int64_t chunk_blocks;        /* blocks between two barriers, a power of two */
+    int64_t group_blocks;        /* blocks of one task, a power of two */
+    int64_t chunk_groups;        /* tasks between two barriers, a power of two */
+    int group_levels;            /* log2 of group_blocks */
     hr_segment segment[HR_SEGMENTS_MAX];
     float *bias;                 /* (L) per-label biases, or NULL */
     bool owns_bias;
@@ -19,12 +21,12 @@ struct hr_head {
     uint8_t *scratch;            /* threads x scratch_bytes */
     size_t scratch_bytes;
     int64_t partial_size;        /* floats of one dX partial */
-    float *partials;             /* (chunk_blocks, partial_size) */
+    float *partials;             /* (chunk_groups, partial_size) */
+    float *local;                /* (threads, group_levels, partial_size): unfinished subtrees of a task's blocks */
     float *stack;                /* (levels, partial_size): sums of finished subtrees of chunks */
     double *block_loss;          /* (V) */
-    hr_head_counts *block_counts; /* (V) since the last hr_head_take_counts */
-    int64_t steps;
-    double tau_sum;
+    hr_head_counts *block_counts; /* (V) of the last step */
+    float tau;                   /* of the last step */
 };
 
 /* A run of rows inside one segment, at most a tile high: what a block is made of. */

@@ -1,8 +1,8 @@
 /* One training step of the head: blocks in parallel, dX summed by a fixed binary tree over the blocks.
  *
- * A chunk of blocks runs between two barriers; its partials are summed by their subtree, and the sums of chunks are
- * carried upwards like bits of a counter, so that at most chunk + log2(V / chunk) + 1 partials are alive. The shape of
- * the tree depends on V alone; thread count and chunk never change a bit (docs/numerics.md section 5). */
+ * A task runs a group of blocks and sums their partials, a subtree, while they are in its cache. A chunk of groups runs between
+ * two barriers; its partials are summed by their subtree, and the sums of chunks are carried upwards like bits of a counter.
+ * The shape of the tree depends on V alone; thread count, group and chunk never change a bit (docs/numerics.md section 5). */
 #include "head/internal.h"
 
 typedef struct step_work {
@@ -11,10 +11,9 @@ typedef struct step_work {
     float lr;
     uint64_t step;
     bool want_loss;
-    int64_t first_block; /* of the chunk */
+    int64_t first_group; /* of the chunk */
     float gscale;
     float new_alpha[HR_SEGMENTS_MAX];
-    float tau;
     int64_t chunk;       /* its number */
 } step_work;
 
@@ -38,11 +37,10 @@ static int64_t block_end(const hr_head *head, int64_t block)
     return end < head->o.labels ? end : head->o.labels;
 }
 
-static void run_block(void *arg, int64_t task, int worker)
+static void run_block(const step_work *work, int64_t block, float *dx, int worker)
 {
-    const step_work *work = arg;
     hr_head *head = work->head;
-    const int64_t block = work->first_block + task, end = block_end(head, block);
+    const int64_t end = block_end(head, block);
     hr_tile_scratch scratch = hr_head_scratch(head, worker);
     hr_tile_step s = {
         .k = &head->k,
@@ -54,10 +52,10 @@ static void run_block(void *arg, int64_t task, int worker)
         .low_precision = head->o.elmo_arith,
         .lr = work->lr,
         .weight_decay = head->o.weight_decay,
-        .dx = head->partials + task * head->partial_size,
+        .dx = dx,
         .loss = work->want_loss ? &head->block_loss[block] : NULL,
         .sparse = head->o.gradient == HR_GRADIENT_SPARSE,
-        .tau = work->tau,
+        .tau = head->tau,
         .counts = &head->block_counts[block],
     };
     memset(s.dx, 0, (size_t)head->partial_size * sizeof(float));
@@ -81,14 +79,31 @@ static void run_block(void *arg, int64_t task, int worker)
     }
 }
 
-enum { STRIP = 4096 };
-
-/* to[i] += from[i] over a strip; `to` is always the sum of the lower blocks. */
-static void add(float *to, const float *from, int64_t n)
+/* to[i] += from[i]; `to` is always the sum of the lower blocks. */
+static void add(float *restrict to, const float *restrict from, int64_t n)
 {
     for (int64_t i = 0; i < n; i++)
         to[i] += from[i];
 }
+
+/* The blocks of a group, their partials summed like a binary counter: after block i, each trailing one bit of i joins two subtrees. */
+static void run_group(void *arg, int64_t task, int worker)
+{
+    const step_work *work = arg;
+    const hr_head *head = work->head;
+    float *stack[HR_TREE_LEVELS];
+    stack[0] = head->partials + task * head->partial_size;
+    for (int j = 0; j < head->group_levels; j++)
+        stack[j + 1] = head->local + (worker * head->group_levels + j) * head->partial_size;
+    for (int64_t i = 0; i < head->group_blocks; i++) {
+        int top = __builtin_popcountll((uint64_t)i);
+        run_block(work, (work->first_group + task) * head->group_blocks + i, stack[top], worker);
+        for (int64_t bits = i; bits & 1; bits >>= 1, top--)
+            add(stack[top - 1], stack[top], head->partial_size);
+    }
+}
+
+enum { STRIP = 4096 };
 
 /* One strip of all partials: the subtree of the chunk is summed into its first partial, which is then carried into the
  * stack. Level j of the stack holds a finished subtree of 2^j chunks, as bit j of a counter would. */
@@ -99,8 +114,8 @@ static void sum_strip(void *arg, int64_t task, int worker)
     const hr_head *head = work->head;
     const int64_t begin = task * STRIP, size = head->partial_size, left = size - begin, n = left < STRIP ? left : STRIP;
     float *first = head->partials + begin, *top = first;
-    for (int64_t stride = 1; stride < head->chunk_blocks; stride *= 2)
-        for (int64_t i = 0; i + stride < head->chunk_blocks; i += 2 * stride)
+    for (int64_t stride = 1; stride < head->chunk_groups; stride *= 2)
+        for (int64_t i = 0; i + stride < head->chunk_groups; i += 2 * stride)
             add(first + i * size, first + (i + stride) * size, n);
     int level = 0;
     for (; work->chunk >> level & 1; level++) {
@@ -198,21 +213,18 @@ static float choose_tau(const hr_head *head, const hr_head_batch *batch, float g
     return KAPPA < MOST * rate * norm2 ? KAPPA / (rate * norm2) : MOST;
 }
 
-hr_head_counts hr_head_take_counts(hr_head *head)
+hr_head_counts hr_head_last_counts(const hr_head *head)
 {
-    hr_head_counts sum = {.steps = head->steps, .tau = head->tau_sum};
+    hr_head_counts sum = {.tau = head->tau};
     for (int64_t v = 0; v < head->blocks; v++) {
-        hr_head_counts *c = &head->block_counts[v];
+        const hr_head_counts *c = &head->block_counts[v];
         sum.entries += c->entries;
         sum.cells += c->cells;
         sum.touched += c->touched;
         sum.rows += c->rows;
         sum.dense_tiles += c->dense_tiles;
         sum.tiles += c->tiles;
-        *c = (hr_head_counts){0};
     }
-    head->steps = 0;
-    head->tau_sum = 0;
     return sum;
 }
 
@@ -233,14 +245,13 @@ hr_status hr_head_step(hr_head *head, const hr_head_batch *batch, float lr, uint
     }
     const bool sparse = head->o.gradient == HR_GRADIENT_SPARSE;
     hr_head_pack(head, batch->rows, batch->x, HR_PACK_BACKWARD | (sparse ? HR_PACK_INT8 : HR_PACK_FORWARD));
-    work.tau = sparse ? choose_tau(head, batch, work.gscale) : 0;
-    head->steps++;
-    head->tau_sum += (double)work.tau;
-    const int64_t chunks = head->blocks / head->chunk_blocks;
+    head->tau = sparse ? choose_tau(head, batch, work.gscale) : 0;
+    memset(head->block_counts, 0, (size_t)head->blocks * sizeof *head->block_counts);
+    const int64_t chunks = head->blocks / head->group_blocks / head->chunk_groups;
     for (int64_t c = 0; c < chunks; c++) {
         work.chunk = c;
-        work.first_block = c * head->chunk_blocks;
-        hr_parallel_for(head->ctx, head->chunk_blocks, run_block, &work);
+        work.first_group = c * head->chunk_groups;
+        hr_parallel_for(head->ctx, head->chunk_groups, run_group, &work);
         hr_parallel_for(head->ctx, (head->partial_size + STRIP - 1) / STRIP, sum_strip, &work);
     }
     int level = 0;

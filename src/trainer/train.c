@@ -9,6 +9,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 /* ---- setting up ---- */
 
@@ -163,6 +164,12 @@ static hr_number_text epochs_done(const hr_run *run)
     return hr_number((double)run->step / (double)run->steps_per_epoch, 6);
 }
 
+/* Processor time of the process so far, all threads. */
+static hr_number_text cpu_seconds(void)
+{
+    return hr_number((double)clock() / CLOCKS_PER_SEC, 6);
+}
+
 static hr_status log_step(hr_run *run, const double *loss)
 {
     const double seconds = hr_clock() - run->started, factor = rate_factor(run, run->step - 1);
@@ -170,18 +177,18 @@ static hr_status log_step(hr_run *run, const double *loss)
     char text[48] = "", sparse[192] = "";
     if (loss)
         snprintf(text, sizeof text, ",\"loss\":%s", hr_number(*loss / share, 9).text);
-    const hr_head_counts n = hr_head_take_counts(run->model->head);
-    if (n.tiles > 0) /* means since the last line */
+    const hr_head_counts n = hr_head_last_counts(run->model->head);
+    if (n.tiles > 0)
         snprintf(sparse, sizeof sparse, ",\"tau\":%s,\"density\":%s,\"touched_rows\":%s,\"dense_tiles\":%s",
-                 hr_number(n.tau / (double)n.steps, 6).text, hr_number((double)n.entries / (double)n.cells, 6).text,
+                 hr_number((double)n.tau, 6).text, hr_number((double)n.entries / (double)n.cells, 6).text,
                  hr_number((double)n.touched / (double)n.rows, 6).text,
                  hr_number((double)n.dense_tiles / (double)n.tiles, 6).text);
     const double rows = (double)(run->step - run->started_step) * (double)run->spec.head.max_batch;
     hr_run_progress(run);
     return hr_run_log(run, "{\"event\":\"step\",\"step\":%lld,\"epoch\":%s%s,\"head_lr\":%s,\"encoder_lr\":%s,"
-                           "\"seconds\":%s,\"rows_per_second\":%s,\"rss\":%zu%s}",
+                           "\"seconds\":%s,\"cpu_seconds\":%s,\"rows_per_second\":%s,\"rss\":%zu%s}",
                       (long long)run->step, epochs_done(run).text, text, hr_number(run->task[0].lr * factor, 6).text,
-                      hr_number(run->encoder_lr * factor, 6).text, hr_number(seconds, 9).text,
+                      hr_number(run->encoder_lr * factor, 6).text, hr_number(seconds, 9).text, cpu_seconds().text,
                       hr_number(rows / (seconds + 1e-9), 6).text, hr_process_rss(), sparse);
 }
 
@@ -239,11 +246,12 @@ static hr_status validate(hr_run *run)
     hr_log(run->ctx, HR_LOG_INFO, "step %lld  validation P@1 %.2f  P@3 %.2f  P@5 %.2f  PSP@5 %.2f%s", (long long)run->step,
            100 * m.precision[0], 100 * m.precision[1], 100 * m.precision[2], 100 * m.psp[2], better ? "  best so far" : "");
     return hr_run_log(run, "{\"event\":\"validation\",\"step\":%lld,\"epoch\":%s,\"rows\":%lld,\"p@1\":%s,\"p@3\":%s,"
-                           "\"p@5\":%s,\"ndcg@5\":%s,\"psp@1\":%s,\"psp@5\":%s,\"r@10\":%s,\"best\":%s,\"seconds\":%s}",
+                           "\"p@5\":%s,\"ndcg@5\":%s,\"psp@1\":%s,\"psp@5\":%s,\"r@10\":%s,\"best\":%s,\"seconds\":%s,"
+                           "\"cpu_seconds\":%s}",
                       (long long)run->step, epochs_done(run).text, (long long)m.rows, hr_number(m.precision[0], 6).text,
                       hr_number(m.precision[1], 6).text, hr_number(m.precision[2], 6).text, hr_number(m.ndcg[2], 6).text,
                       hr_number(m.psp[0], 6).text, hr_number(m.psp[2], 6).text, hr_number(m.recall[3], 6).text,
-                      better ? "true" : "false", hr_number(hr_clock() - run->started, 9).text);
+                      better ? "true" : "false", hr_number(hr_clock() - run->started, 9).text, cpu_seconds().text);
 }
 
 /* ---- the loop ---- */

@@ -26,6 +26,7 @@ static char *read_log(const fixture *f, const char *run)
     assert_non_null(text);
     assert_int_equal(strlen(text), n);
     cut_number(text, "seconds");
+    cut_number(text, "cpu_seconds");
     cut_number(text, "rows_per_second");
     cut_number(text, "rss");
     return text;
@@ -87,6 +88,8 @@ static void test_matrix(void **state)
         "head.dtype=bf16 head.bias=per_label",
         "head.dtype=e4m3",
         "head.dtype=i8r",
+        "head.dtype=e4m3 head.gradient=sparse head.weight_decay=0.4",
+        "head.dtype=i8r head.gradient=sparse head.tau=0.02 head.bias=per_label",
         "head.dtype=e3m4 train.augment=true train.epochs=1 train.batch=512",
         "head.dtype=f16 head.bias=none head.init=1",
         "head.dtype=e5m2 head.rounding=nearest head.init=1 encoder.residual=false",
