@@ -1,24 +1,70 @@
-/* The head's training step against a plain fp32 step of three OpenBLAS products, in one process, in turns.
+/* The head against a plain fp32 step of three OpenBLAS products (blas_step.c), in one process, in turns.
  *
- *   bench_head [B D L [threads [rounds [isa]]]]
+ *   bench_head [--json] [--modes dense,...] [--types e4m3,...] [B D L [threads [rounds [isa]]]]
  *
- * The baseline is what one would write with a BLAS: for chunks of 4096 labels, Z = X W^T, a vectorised sigmoid,
- * the positives, dX += G^T W, W -= lr G X (beta = 1, no dW array). Prints the median time of each storage type and its
- * ratio to the baseline's median. */
-#include "base/ctx.h"
-#include "base/rng.h"
-#include "dtype/sigmoid.h"
-#include "head/head.h"
+ * In each round the baseline and every (mode, type) have one turn. Prints the median time of each, its ratio to the baseline's
+ * median, and what the machine could do at that time: fp32 multiply-adds from registers, and reading from memory.
+ * One thread is timed by its processor time, so that other programs disturb less; more threads by the clock on the wall, with the
+ * processor time of the process beside it. --json: one line for each measurement (bench/run.sh collects them). */
+#include "blas_step.h"
+#include "machine.h"
 
-#include <cblas.h>
+#include "base/rng.h"
+#include "head/head.h"
+#include "headroom.h"
+
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <time.h>
 #include <unistd.h>
 
-enum { CHUNK = 4096, MOST_ROUNDS = 64 };
+enum { MOST_ROUNDS = 64, MOST_CASES = 32 };
 
 extern void openblas_set_num_threads(int);
 extern char *openblas_get_corename(void);
+
+/* ---- what is measured ---- */
+
+/* A way to run the head's step. Another mode is another line here. */
+typedef struct bench_mode {
+    const char *name;
+    hr_gradient gradient;
+    float bias, tau; /* of the logits; a sparse gradient's density follows from both, and is printed */
+} bench_mode;
+
+static const bench_mode modes[] = {
+    {"dense", HR_GRADIENT_DENSE, -6.0f, 0},
+    {"sparse", HR_GRADIENT_SPARSE, -10.0f, 0.05f},
+};
+static const char *const types[] = {"f32", "bf16", "f16", "e4m3", "e5m2", "i8r", "e3m4"};
+enum { MODES = sizeof modes / sizeof *modes, TYPES = sizeof types / sizeof *types };
+
+typedef struct bench_shape {
+    int64_t B, D, L;
+    int threads, rounds;
+} bench_shape;
+
+/* Times of one competitor, a round each. */
+typedef struct bench_times {
+    double seconds[MOST_ROUNDS], processor[MOST_ROUNDS];
+} bench_times;
+
+typedef struct bench_case {
+    const bench_mode *mode;
+    const char *type;
+    hr_head *head;
+    bench_times times;
+} bench_case;
+
+/* What all competitors share. */
+typedef struct bench_data {
+    float *x, *dx, *w, *z;
+    hr_head_batch batch;
+    uint64_t *positives;
+} bench_data;
+
+/* ---- set-up ---- */
 
 /* OpenBLAS does not know every processor, and environments set it to its AVX2 kernels; on a machine with AVX-512 that would
  * flatter us. It reads its choice when it is loaded, so the process starts itself again (HR_BENCH_BLAS names another). */
@@ -32,40 +78,124 @@ static void choose_blas_core(char **argv)
     execv("/proc/self/exe", argv);
 }
 
-static float *randoms(int64_t n, float scale, uint64_t seed)
+static void *allocate(size_t bytes)
 {
-    float *p = malloc((size_t)n * sizeof *p);
-    hr_rng rng = hr_rng_make(seed, 0, 0, HR_STREAM_INIT);
-    for (int64_t i = 0; i < n; i++)
-        p[i] = scale * ((float)hr_rng_draw16(rng, (uint32_t)(i >> 16), (uint32_t)(i & 0xffff)) / 32768.0f - 1.0f);
+    void *p = malloc(bytes);
+    if (!p) {
+        fprintf(stderr, "bench_head: no memory: %zu bytes\n", bytes);
+        exit(71);
+    }
     return p;
 }
 
-__attribute__((target_clones("default", "arch=x86-64-v3", "arch=x86-64-v4"))) static void sigmoid_all(int64_t n, float *z)
+/* Uniform in +-scale, the same 2^20 numbers again and again. */
+static void fill_uniform(float *p, int64_t n, float scale, uint64_t seed)
 {
-    for (int64_t i = 0; i < n; i++) {
-        float v = z[i] < -80 ? -80 : z[i] > 80 ? 80 : z[i];
-        float t = v * 1.44269504f + 12582912.0f, k = t - 12582912.0f, r = v - k * 0.693147181f;
-        float p = 1 + r * (1 + r * (0.5f + r * (0.166666667f + r * (0.0416666667f + r * 0.00833333333f))));
-        float e = hr_bits_f32(hr_f32_bits(p) + ((hr_f32_bits(t) - hr_f32_bits(12582912.0f)) << 23));
-        z[i] = e / (1 + e);
+    const hr_rng rng = hr_rng_make(seed, 0, 0, HR_STREAM_INIT);
+    const int64_t period = 1 << 20;
+    for (int64_t i = 0; i < n && i < period; i++)
+        p[i] = scale * ((float)hr_rng_draw16(rng, (uint32_t)(i >> 16), (uint32_t)(i & 0xffff)) / 32768.0f - 1.0f);
+    for (int64_t i = period; i < n; i += period)
+        memcpy(p + i, p, (size_t)(n - i < period ? n - i : period) * sizeof *p);
+}
+
+static bench_data make_data(const bench_shape *s)
+{
+    bench_data d;
+    const int64_t positives = s->B * 4;
+    d.x = allocate((size_t)(s->B * s->D) * sizeof(float));
+    d.dx = allocate((size_t)(s->B * s->D) * sizeof(float));
+    d.w = allocate((size_t)(s->L * s->D) * sizeof(float));
+    d.z = allocate((size_t)(s->B * BLAS_CHUNK) * sizeof(float));
+    d.positives = allocate((size_t)positives * sizeof(uint64_t));
+    fill_uniform(d.x, s->B * s->D, 1, 2);
+    fill_uniform(d.w, s->L * s->D, 0.05f, 3);
+    for (int64_t i = 0; i < positives; i++)
+        d.positives[i] = (uint64_t)(i * (s->L / positives)) << 32 | (uint64_t)(i % s->B);
+    d.batch = (hr_head_batch){.rows = s->B, .x = d.x, .num_positives = positives, .positives = d.positives};
+    return d;
+}
+
+static void free_data(bench_data *d)
+{
+    free(d->x), free(d->dx), free(d->w), free(d->z), free(d->positives);
+}
+
+/* The head's own initialisation is careful and slow: weights like the baseline's are written over zeros instead. */
+static void fill_codes(hr_head *head, const bench_data *d, hr_dtype type, float unit)
+{
+    hr_tensor_list list = {0};
+    hr_head_tensors(head, &list);
+    for (int i = 0; i < list.count; i++) {
+        const hr_tensor *t = &list.item[i];
+        const int64_t n = t->rows * t->cols, period = n < 1 << 20 ? n : 1 << 20;
+        const size_t element = hr_tensor_element_bytes(t->type);
+        const bool scales = type.id == HR_I8R && t->type == HR_T_F32;
+        for (int64_t j = 0; j < (scales ? n : period); j++) {
+            if (scales)
+                ((float *)t->data)[j] = 0x1p-11f; /* 0.05 is about 100 of them */
+            else if (type.id == HR_I8R)
+                ((int8_t *)t->data)[j] = (int8_t)(d->w[j] * 0x1p11f);
+            else
+                hr_dtype_store(type, t->data, j, hr_dtype_round(type, HR_ROUND_NEAREST, d->w[j] * unit, 0), 1);
+        }
+        for (int64_t j = period; !scales && j < n; j += period)
+            memcpy((char *)t->data + (size_t)j * element, t->data, (size_t)(n - j < period ? n - j : period) * element);
     }
 }
 
-static void blas_step(int64_t B, int64_t D, int64_t L, const float *x, float *w, float *z, float *dx, const uint64_t *pos,
-                      int64_t npos, float lr)
+static hr_head *make_head(hr_ctx *ctx, const bench_shape *s, const bench_data *d, const bench_mode *mode, const char *name)
 {
-    const int b = (int)B, d = (int)D;
-    memset(dx, 0, (size_t)(B * D) * sizeof *dx);
-    for (int64_t l = 0, p = 0; l < L; l += CHUNK) {
-        const int n = (int)(L - l < CHUNK ? L - l : CHUNK);
-        float *wl = w + l * D;
-        cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, b, n, d, 1, x, d, wl, d, 0, z, n);
-        sigmoid_all((int64_t)b * n, z);
-        for (; p < npos && (int64_t)(pos[p] >> 32) < l + n; p++)
-            z[(int64_t)(uint32_t)pos[p] * n + (int64_t)(pos[p] >> 32) - l] -= 1;
-        cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, b, d, n, 1, z, n, wl, d, 1, dx, d);
-        cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, n, d, b, -lr, z, n, x, d, 1, wl, d);
+    hr_head_options o = {.labels = s->L, .dim = s->D, .max_batch = s->B, .training = true, .num_segments = 1, .bias_value = mode->bias,
+                         .gradient = mode->gradient, .tau = mode->tau, .seed = 1};
+    o.segment[0] = (hr_segment_options){.rows = s->L, .lr_scale = 1};
+    hr_dtype *type = &o.segment[0].dtype;
+    if (!hr_dtype_parse(name, type)) {
+        fprintf(stderr, "bench_head: no type %s\n", name);
+        exit(64);
+    }
+    o.segment[0].scale_log2 = type->bytes == 1 && type->id != HR_I8R ? 6 : 0;
+    hr_head *head;
+    if (hr_head_create(ctx, &o, &head) != HR_OK) {
+        fprintf(stderr, "bench_head: %s\n", hr_ctx_message(ctx));
+        exit(71);
+    }
+    fill_codes(head, d, *type, ldexpf(1, o.segment[0].scale_log2));
+    return head;
+}
+
+/* Whether `name` is one of the comma-separated names; NULL names all. */
+static bool listed(const char *names, const char *name)
+{
+    const size_t n = strlen(name);
+    for (const char *p = names; p && (p = strstr(p, name)); p += n)
+        if ((p == names || p[-1] == ',') && (p[n] == ',' || p[n] == 0))
+            return true;
+    return !names;
+}
+
+/* ---- turns ---- */
+
+static void take(bench_times *t, int round, const bench_shape *s, bench_time begin)
+{
+    const bench_time now = bench_now();
+    if (round < 0)
+        return; /* the first turn warms the caches and touches the pages */
+    t->seconds[round] = s->threads == 1 ? now.thread - begin.thread : now.wall - begin.wall;
+    t->processor[round] = now.process - begin.process;
+}
+
+static void run_round(int round, const bench_shape *s, bench_data *d, bench_times *base, bench_case *cases, int count)
+{
+    const float lr = 0.01f;
+    bench_time begin = bench_now();
+    blas_step(s->B, s->D, s->L, d->x, d->w, d->z, d->dx, d->positives, d->batch.num_positives, modes[0].bias, lr);
+    take(base, round, s, begin);
+    for (int i = 0; i < count; i++) {
+        begin = bench_now();
+        if (hr_head_step(cases[i].head, &d->batch, lr, (uint64_t)(round + 2), d->dx, NULL) != HR_OK)
+            exit(70);
+        take(&cases[i].times, round, s, begin);
     }
 }
 
@@ -75,73 +205,144 @@ static int by_value(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
+/* The median of n; sorts them. */
 static double median(double *t, int n)
 {
     qsort(t, (size_t)n, sizeof *t, by_value);
-    return t[n / 2];
+    return n % 2 ? t[n / 2] : 0.5 * (t[n / 2 - 1] + t[n / 2]);
+}
+
+/* ---- reports ---- */
+
+typedef struct bench_summary {
+    double median, spread, processor; /* seconds, slowest / fastest, seconds on all processors */
+} bench_summary;
+
+static bench_summary summarize(bench_times *t, int rounds)
+{
+    bench_summary s = {.median = median(t->seconds, rounds), .processor = median(t->processor, rounds)};
+    s.spread = t->seconds[rounds - 1] / t->seconds[0];
+    return s;
+}
+
+typedef struct bench_machine {
+    char cpu[64];
+    double peak, read;
+} bench_machine;
+
+static void print_text(const bench_shape *s, const char *mode, const char *type, bench_summary own, double base, double peak)
+{
+    const double rate = 6e-9 * (double)s->B * (double)s->D * (double)s->L / own.median;
+    printf("%-7s %-5s %9.1f ms  %6.1f GF/s", mode, type, own.median * 1e3, rate);
+    if (peak > 0)
+        printf("  %5.1f %%", 100 * rate / peak);
+    printf("  %5.2fx  spread %.2f", base / own.median, own.spread);
+}
+
+static void print_json(const bench_shape *s, const bench_case *c, const char *isa, bench_summary own, bench_summary base,
+                       const bench_machine *m, double density)
+{
+    char date[32];
+    const time_t now = time(NULL);
+    strftime(date, sizeof date, "%Y-%m-%dT%H:%M:%SZ", gmtime(&now));
+    const char *commit = getenv("HR_BENCH_COMMIT");
+    printf("{\"date\": \"%s\", \"commit\": \"%s\", \"cpu\": \"%s\", \"isa\": \"%s\", \"blas\": \"%s\", ", date, commit ? commit : "",
+           m->cpu, isa, openblas_get_corename());
+    printf("\"B\": %lld, \"D\": %lld, \"L\": %lld, \"threads\": %d, \"type\": \"%s\", \"mode\": \"%s\", \"rounds\": %d, ",
+           (long long)s->B, (long long)s->D, (long long)s->L, s->threads, c->type, c->mode->name, s->rounds);
+    printf("\"clock\": \"%s\", \"median_ms\": %.3f, \"spread\": %.3f, \"processor_ms\": %.3f, ", s->threads == 1 ? "thread" : "wall",
+           own.median * 1e3, own.spread, own.processor * 1e3);
+    printf("\"baseline_ms\": %.3f, \"baseline_spread\": %.3f, \"baseline_processor_ms\": %.3f, \"ratio\": %.4f, ", base.median * 1e3,
+           base.spread, base.processor * 1e3, base.median / own.median);
+    if (c->mode->gradient == HR_GRADIENT_SPARSE)
+        printf("\"density\": %.6f, ", density);
+    printf("\"peak_gflops\": %.1f, \"read_gbs\": %.1f}\n", m->peak, m->read);
+}
+
+static void report(hr_ctx *ctx, const bench_shape *s, bench_times *base_times, bench_case *cases, int count, bool json)
+{
+    bench_machine m = {.peak = bench_peak_gflops(ctx), .read = bench_read_gbs(ctx)};
+    bench_cpu_name(m.cpu);
+    const bench_summary base = summarize(base_times, s->rounds);
+    if (!json) {
+        printf("B %lld  D %lld  L %lld  threads %d  rounds %d  (%s, %s; peak %.0f GF/s, read %.1f GB/s)\n", (long long)s->B,
+               (long long)s->D, (long long)s->L, s->threads, s->rounds, m.cpu, hr_ctx_isa(ctx), m.peak, m.read);
+        print_text(s, "blas", "f32", base, base.median, m.peak);
+        printf("  (OpenBLAS, %s kernels)\n", openblas_get_corename());
+    }
+    for (int i = 0; i < count; i++) {
+        const bench_summary own = summarize(&cases[i].times, s->rounds);
+        const hr_head_counts n = hr_head_last_counts(cases[i].head);
+        const double density = n.cells ? (double)n.entries / (double)n.cells : 0;
+        if (json) {
+            print_json(s, &cases[i], hr_ctx_isa(ctx), own, base, &m, density);
+            continue;
+        }
+        print_text(s, cases[i].mode->name, cases[i].type, own, base.median, m.peak);
+        if (cases[i].mode->gradient == HR_GRADIENT_SPARSE)
+            printf("  density %.3f %%", 100 * density);
+        putchar('\n');
+    }
+    fflush(stdout);
+}
+
+/* ---- command line ---- */
+
+static int usage(void)
+{
+    fputs("usage: bench_head [--json] [--modes dense,...] [--types e4m3,...] [B D L [threads [rounds [isa]]]]\n", stderr);
+    return 64;
+}
+
+static int64_t number(char **argv, int argc, int i, int64_t otherwise)
+{
+    return i < argc ? strtoll(argv[i], NULL, 10) : otherwise;
 }
 
 int main(int argc, char **argv)
 {
     choose_blas_core(argv);
-    const int64_t B = argc > 1 ? atoll(argv[1]) : 256, D = argc > 2 ? atoll(argv[2]) : 256;
-    const int64_t L = argc > 3 ? atoll(argv[3]) : 65536;
+    bool json = false;
+    const char *wanted_modes = "dense", *wanted_types = NULL;
+    for (; argc > 1 && !strncmp(argv[1], "--", 2); argc--, argv++) {
+        if (!strcmp(argv[1], "--json")) {
+            json = true;
+            continue;
+        }
+        const char **list = !strcmp(argv[1], "--modes") ? &wanted_modes : !strcmp(argv[1], "--types") ? &wanted_types : NULL;
+        if (!list || argc < 3)
+            return usage();
+        *list = argv[2];
+        argc--, argv++;
+    }
+    const bench_shape s = {.B = number(argv, argc, 1, 256), .D = number(argv, argc, 2, 256), .L = number(argv, argc, 3, 65536),
+                           .threads = (int)number(argv, argc, 4, 1), .rounds = (int)number(argv, argc, 5, 7)};
     hr_ctx_options co = hr_ctx_options_default();
-    co.threads = argc > 4 ? atoi(argv[4]) : 1;
-    const int rounds = argc > 5 ? atoi(argv[5]) : 7;
+    co.threads = s.threads;
     co.isa = argc > 6 ? argv[6] : "auto";
     hr_ctx *ctx;
-    if (rounds < 1 || rounds > MOST_ROUNDS || hr_ctx_create(&co, &ctx) != HR_OK)
-        return 64;
-    openblas_set_num_threads(co.threads);
+    if (s.B < 1 || s.D < 1 || s.L < 4 * s.B || s.rounds < 1 || s.rounds > MOST_ROUNDS || hr_ctx_create(&co, &ctx) != HR_OK)
+        return usage();
+    openblas_set_num_threads(s.threads);
 
-    static const char *const names[] = {"f32", "bf16", "f16", "e4m3", "e5m2", "i8r", "e3m4"};
-    enum { TYPES = sizeof names / sizeof *names };
-    hr_head *head[TYPES];
-    for (int i = 0; i < TYPES; i++) {
-        hr_head_options o = {.labels = L, .dim = D, .max_batch = B, .training = true, .num_segments = 1, .init = 0.05f,
-                             .bias_value = -6, .seed = 1};
-        o.segment[0] = (hr_segment_options){.rows = L, .lr_scale = 1};
-        hr_dtype_parse(names[i], &o.segment[0].dtype);
-        o.segment[0].scale_log2 = o.segment[0].dtype.bytes == 1 && o.segment[0].dtype.id != HR_I8R ? 6 : 0;
-        if (hr_head_create(ctx, &o, &head[i]) != HR_OK) {
-            fprintf(stderr, "%s\n", hr_ctx_message(ctx));
-            return 71;
-        }
+    bench_data data = make_data(&s);
+    static bench_case cases[MOST_CASES];
+    static bench_times base;
+    int count = 0;
+    for (int i = 0; i < MODES * TYPES; i++) {
+        bench_case *c = &cases[count];
+        *c = (bench_case){.mode = &modes[i / TYPES], .type = types[i % TYPES]};
+        if (!listed(wanted_modes, c->mode->name) || !listed(wanted_types, c->type))
+            continue;
+        c->head = make_head(ctx, &s, &data, c->mode, c->type);
+        count++;
     }
-    float *x = randoms(B * D, 1, 2), *dx = malloc((size_t)(B * D) * sizeof *dx), *w = randoms(L * D, 0.05f, 3);
-    float *z = malloc((size_t)(B * CHUNK) * sizeof *z);
-    const int64_t npos = B * 4;
-    uint64_t *pos = malloc((size_t)npos * sizeof *pos);
-    for (int64_t i = 0; i < npos; i++)
-        pos[i] = (uint64_t)(i * (L / npos)) << 32 | (uint64_t)(i % B);
-    const hr_head_batch batch = {.rows = B, .x = x, .num_positives = npos, .positives = pos};
-
-    static double base[MOST_ROUNDS], ours[TYPES][MOST_ROUNDS];
-    for (int r = -1; r < rounds; r++) {
-        double t = hr_clock();
-        blas_step(B, D, L, x, w, z, dx, pos, npos, 0.01f);
-        if (r >= 0)
-            base[r] = hr_clock() - t;
-        for (int i = 0; i < TYPES; i++) {
-            t = hr_clock();
-            if (hr_head_step(head[i], &batch, 0.01f, (uint64_t)(r + 2), dx, NULL) != HR_OK)
-                return 70;
-            if (r >= 0)
-                ours[i][r] = hr_clock() - t;
-        }
-    }
-    const double flop = 6.0 * (double)B * (double)D * (double)L, m = median(base, rounds);
-    printf("B %lld  D %lld  L %lld  threads %d  isa %s  rounds %d\n", (long long)B, (long long)D, (long long)L, co.threads,
-           hr_ctx_isa(ctx), rounds);
-    printf("%-10s %9.1f ms  %6.1f GF/s  (%s kernels)\n", "openblas", m * 1e3, flop / m * 1e-9, openblas_get_corename());
-    for (int i = 0; i < TYPES; i++) {
-        const double t = median(ours[i], rounds);
-        printf("%-10s %9.1f ms  %6.1f GF/s  %.2fx  (spread %.2f)\n", names[i], t * 1e3, flop / t * 1e-9, m / t,
-               ours[i][rounds - 1] / ours[i][0]);
-        hr_head_destroy(head[i]);
-    }
-    free(x), free(dx), free(w), free(z), free(pos);
+    for (int r = -1; r < s.rounds; r++)
+        run_round(r, &s, &data, &base, cases, count);
+    report(ctx, &s, &base, cases, count, json);
+    for (int i = 0; i < count; i++)
+        hr_head_destroy(cases[i].head);
+    free_data(&data);
     hr_ctx_destroy(ctx);
     return 0;
 }

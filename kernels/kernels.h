@@ -16,7 +16,7 @@
 #include "base/rng.h"
 #include "dtype/dtype.h"
 
-enum { HRK_BP = 32, HRK_DP = 48, HRK_QP = 64 };
+enum { HRK_BP = 32, HRK_DP = 64, HRK_QP = 64 };
 
 /* A strided left operand: element (m, k) is a[m * row + (k / kb) * block + (k % kb) * step]. */
 typedef struct hrk_left {
@@ -32,6 +32,8 @@ typedef void hrk_gemm_panel_fn(int64_t M, int64_t K, hrk_left A, const float *pa
 
 /* out[i] = the 16-bit draw of (row, i), i < n. */
 typedef void hrk_draws_fn(hr_rng rng, uint32_t row, int64_t n, uint16_t *out);
+/* out[r * HRK_DP + i] = the draw of (row + r, column + i), r < rows, i < HRK_DP; column is a multiple of 8. */
+typedef void hrk_draws_panel_fn(hr_rng rng, uint32_t row, int64_t rows, int64_t column, uint16_t *out);
 
 /* z[i] <- fma(zscale, z[i], bias), then: */
 typedef struct hrk_grad_args {
@@ -45,6 +47,8 @@ typedef void hrk_grad_hinge_fn(int64_t n, float *z, hrk_grad_args args);
 
 /* out[i] = value of code i; `scale` is the row scale of i8r, else unused. */
 typedef void hrk_decode_fn(int64_t n, const void *codes, float scale, hr_dtype dtype, float *out);
+/* The same, columns going to panels of a tile: value i to out[i / HRK_DP * stride + i % HRK_DP]. */
+typedef void hrk_decode_row_fn(int64_t n, const void *codes, float scale, hr_dtype dtype, int64_t stride, float *out);
 
 /* One SGD step on a row of codes, in code units: v = fma(-step, dw[i], keep * c[i]), rounded and stored.
  * keep = 1 but for eager weight decay. draws (n) are read by stochastic roundings only. */
@@ -55,6 +59,11 @@ typedef struct hrk_sgd_args {
 } hrk_sgd_args;
 typedef void hrk_sgd_fn(int64_t n, void *codes, const float *dw, const uint16_t *draws, hrk_sgd_args args);
 
+/* The same for a block of a tile: rows of n <= HRK_DP codes, `pitch` bytes apart, whose decoded values are in w already.
+ * Rows of w, dw and draws are HRK_DP apart. Not for i8r. */
+typedef void hrk_sgd_panel_fn(int64_t rows, int64_t n, void *codes, size_t pitch, const float *w, const float *dw,
+                              const uint16_t *draws, hrk_sgd_args args);
+
 /* i8r needs two passes: the largest |v| of the row, then the update from the old row scale to the new one. */
 typedef float hrk_absmax_i8r_fn(int64_t n, const int8_t *codes, float scale, const float *dw, hrk_sgd_args args);
 typedef void hrk_sgd_i8r_fn(int64_t n, int8_t *codes, float scale, float new_scale, const float *dw, const uint16_t *draws,
@@ -64,8 +73,13 @@ typedef void hrk_sgd_i8r_fn(int64_t n, int8_t *codes, float scale, float new_sca
  *   of 8-bit floats  the power of two for which 64 <= max |q| < 128: the upper four binades of e4m3 stay exact
  *   of i8r           `row_scale`, and q is the code
  *   of the others    max |v| / 127
- * and for a row of floats all below 2^-100 it is 0, and so is q. Returns the scale; *sum = sum of q. */
-typedef float hrk_quantize_fn(int64_t n, const void *codes, float row_scale, hr_dtype dtype, int8_t *q, int32_t *sum);
+ * and for a row of floats all below 2^-100 it is 0, and so is q. */
+typedef struct hrk_quantized {
+    float scale;
+    int32_t sum, square; /* of q and q^2 */
+    int32_t rounded;     /* values that are not q * scale; each is off by at most scale / 2 */
+} hrk_quantized;
+typedef hrk_quantized hrk_quantize_fn(int64_t n, const void *codes, float row_scale, hr_dtype dtype, int8_t *q);
 
 /* The int8 product: c[m][j] = s * (w_scale[m] * x_scale[j]), s = sum over k < 4 * groups of w[m * pitch + k] * (x - 128), exact
  * (below 2^31 for 4 * groups <= 131,072), converted to float. x (groups, BP, 4); c (M, BP) with row stride BP. */
@@ -90,6 +104,19 @@ typedef int64_t hrk_sparsify_fn(int64_t n, const float *z, int64_t stride, const
 typedef void hrk_sparse_panel_fn(int64_t M, const int64_t *start, const uint32_t *row, const float *g, float scale, const float *x,
                                  float *dx, float *w);
 
+/* The scores of M labels, whatever path found them: out[m] = f * sum of v[i] * x[i] in 16 chains of fused multiply-adds, chain i % 16,
+ * then chains i and i + 8 are added, i and i + 4, i and i + 2, i and i + 1. v[i] is the value of code i of row codes + m * pitch, with
+ * f = 1; but for e4m3 it is 2^-8 of the value and f = 2^8, and for i8r the code itself and f = row_scale[m] (else unused). */
+typedef void hrk_dot_fn(int64_t M, int64_t n, const void *codes, size_t pitch, const float *row_scale, hr_dtype dtype, const float *x,
+                        float *out);
+
+/* Which of BP queries a label may still reach, as bits: z[j] is a score with an error of at most size * x_error[j] + error * x_size[j],
+ * and query j wants fma(zscale, score, bias) >= limit[j]. Never leaves one out; NaN limits let nothing pass. */
+typedef struct hrk_reach_args {
+    float zscale, bias, size, error;
+} hrk_reach_args;
+typedef uint32_t hrk_reach_fn(const float *z, hrk_reach_args args, const float *x_error, const float *x_size, const float *limit);
+
 /* z[i] <- fma(scale, z[i], bias) */
 typedef void hrk_affine_fn(int64_t n, float scale, float bias, float *z);
 /* y[i] <- fma(a, x[i], y[i]) */
@@ -108,16 +135,21 @@ typedef void hrk_adam_fn(int64_t n, float *w, float *m, float *v, const float *g
 typedef struct hrk_table {
     hrk_gemm_panel_fn *gemm_panel_bp, *gemm_panel_dp;
     hrk_draws_fn *draws;
+    hrk_draws_panel_fn *draws_panel;
     hrk_grad_bce_fn *grad_bce;
     hrk_grad_hinge_fn *grad_hinge;
     hrk_decode_fn *decode;
+    hrk_decode_row_fn *decode_row;
     hrk_sgd_fn *sgd;
+    hrk_sgd_panel_fn *sgd_panel;
     hrk_absmax_i8r_fn *absmax_i8r;
     hrk_sgd_i8r_fn *sgd_i8r;
     hrk_quantize_fn *quantize;
     hrk_gemm_i8_fn *gemm_i8;
     hrk_sparsify_fn *sparsify;
     hrk_sparse_panel_fn *sparse_panel;
+    hrk_dot_fn *dot;
+    hrk_reach_fn *reach;
     hrk_affine_fn *affine;
     hrk_axpy_fn *axpy;
     hrk_any_ge_fn *any_ge;

@@ -1,19 +1,21 @@
 /* The panel product with VL-wide vectors: MR rows of c by NV vectors stay in registers over the whole sum.
  *
  * Each element of c is one chain of fused multiply-adds over k, exactly as in the reference, so the register tile
- * changes speed only. Per k: NV loads of the panel and MR broadcasts (folded into the multiply-add on AVX-512) feed
- * MR * NV multiply-adds. Included with HRK_VL (floats in a vector), and for each panel width a tile (MR, NV). */
+ * changes speed only. Per k: NV loads of the panel and MR broadcasts feed MR * NV multiply-adds, about 97 % of what the
+ * machine's multiply-adders can do, as long as all of it stays in registers. Included with HRK_VL (floats in a vector), for each
+ * panel width a tile (MR, NV), and HRK_KEEP(b), which makes the compiler load a panel vector once rather than in each of its
+ * multiply-adds. */
 #include "kernels/body/variant.h"
 
 typedef float vec __attribute__((vector_size(HRK_VL * 4), aligned(4), may_alias));
 
 #define INLINE static inline __attribute__((always_inline))
 
-/* `rows` <= 12 and `nv` <= 3 are constants at every call: the loops unroll and acc lives in registers. */
+/* `rows` <= 12 and `nv` <= 4 are constants at every call: the loops unroll and acc lives in registers. */
 INLINE void micro(const int rows, const int nv, int64_t width, int64_t K, hrk_left A, const float *panel, float *c,
                   int64_t ldc, float scale, int accumulate)
 {
-    vec acc[12][3];
+    vec acc[12][4];
     for (int m = 0; m < rows; m++)
         for (int v = 0; v < nv; v++)
             acc[m][v] = (vec){0};
@@ -22,9 +24,11 @@ INLINE void micro(const int rows, const int nv, int64_t width, int64_t K, hrk_le
         const float *a = A.a;
         A.a += A.block;
         for (int64_t k = 0; k < kn; k++) {
-            vec b[3];
-            for (int v = 0; v < nv; v++)
+            vec b[4];
+            for (int v = 0; v < nv; v++) {
                 b[v] = *(const vec *)(const void *)(panel + v * HRK_VL);
+                HRK_KEEP(b[v]);
+            }
             for (int m = 0; m < rows; m++) {
                 const vec x = a[m * A.row] - (vec){0};
                 for (int v = 0; v < nv; v++)
@@ -34,6 +38,7 @@ INLINE void micro(const int rows, const int nv, int64_t width, int64_t K, hrk_le
             panel += width;
         }
     }
+    __asm__("" : "+m"(scale)); /* or its vector would be made before the loop, and cost a register there */
     for (int m = 0; m < rows; m++) {
         for (int v = 0; v < nv; v++) {
             vec *out = (vec *)(void *)(c + m * ldc + v * HRK_VL);
@@ -46,12 +51,12 @@ INLINE void micro(const int rows, const int nv, int64_t width, int64_t K, hrk_le
     }
 }
 
-/* All rows for the columns [0, nv * VL) of the panel: full tiles, then one tile of what is left. */
+/* All rows for the columns [0, nv * VL) of the panel: full tiles, fours (eight rows are two of them), then single rows. */
 #define STRIP(name, MR, NV)                                                                                            \
     static void name(int64_t width, int64_t M, int64_t K, hrk_left A, const float *panel, float *c, int64_t ldc,       \
                      float scale, int accumulate)                                                                      \
     {                                                                                                                  \
-        for (; M >= MR; M -= MR, A.a += MR * A.row, c += MR * ldc)                                                     \
+        for (; M >= MR && M != 8; M -= MR, A.a += MR * A.row, c += MR * ldc)                                           \
             micro(MR, NV, width, K, A, panel, c, ldc, scale, accumulate);                                              \
         for (; M >= 4; M -= 4, A.a += 4 * A.row, c += 4 * ldc)                                                         \
             micro(4, NV, width, K, A, panel, c, ldc, scale, accumulate);                                               \

@@ -1,32 +1,59 @@
-/* The int8 product and the sparse gradient as their contracts read. */
+/* The int8 product, the sparse gradient and scoring as their contracts read. */
 #include "dtype/keep.h"
 #include "kernels/body/variant.h"
 
-HRK_BEGIN(float, quantize, int64_t n, const void *codes, float row_scale, hr_dtype dtype, int8_t *q, int32_t *sum)
+HRK_BEGIN(hrk_quantized, quantize, int64_t n, const void *codes, float row_scale, hr_dtype dtype, int8_t *q)
 {
+    hrk_quantized r = {.scale = row_scale};
     float most = 0;
     for (int64_t i = 0; i < n; i++)
         most = fmaxf(most, fabsf(hr_dtype_load(dtype, codes, i, row_scale)));
     int exponent = 0;
     (void)frexpf(most, &exponent); /* most = f 2^exponent, 1/2 <= f < 1 */
-    *sum = 0;
+    if (dtype.id != HR_I8R)
+        r.scale = most < 0x1p-100f ? 0 : dtype.bytes == 1 ? ldexpf(1, exponent - 7) : most / 127.0f;
     for (int64_t i = 0; i < n; i++) {
         const float v = hr_dtype_load(dtype, codes, i, row_scale);
         if (dtype.id == HR_I8R)
             q[i] = ((const int8_t *)codes)[i];
-        else if (most < 0x1p-100f)
+        else if (r.scale == 0)
             q[i] = 0;
         else if (dtype.bytes == 1)
-            q[i] = (int8_t)rintf(ldexpf(v, 7 - exponent));
+            q[i] = (int8_t)rintf(v / r.scale);
         else
             q[i] = (int8_t)rintf(v * (127.0f / most));
-        *sum += q[i];
+        r.sum += q[i];
+        r.square += q[i] * q[i];
+        r.rounded += v != (float)q[i] * r.scale;
     }
-    if (dtype.id == HR_I8R)
-        return row_scale;
-    if (most < 0x1p-100f)
-        return 0;
-    return dtype.bytes == 1 ? ldexpf(1, exponent - 7) : most / 127.0f;
+    return r;
+}
+
+HRK_BEGIN(void, dot, int64_t M, int64_t n, const void *codes, size_t pitch, const float *row_scale, hr_dtype dtype, const float *x,
+          float *out)
+{
+    const float part = dtype.id == HR_E4M3 ? 0x1p-8f : 1.0f;
+    for (int64_t m = 0; m < M; m++) {
+        float chain[16] = {0};
+        for (int64_t i = 0; i < n; i++) {
+            const float v = part * hr_dtype_load(dtype, (const uint8_t *)codes + (size_t)m * pitch, i, 1.0f);
+            chain[i % 16] = fmaf(v, x[i], chain[i % 16]);
+        }
+        for (int half = 8; half > 0; half /= 2)
+            for (int i = 0; i < half; i++)
+                chain[i] += chain[i + half];
+        out[m] = chain[0] * (dtype.id == HR_I8R ? row_scale[m] : 1.0f / part);
+    }
+}
+
+HRK_BEGIN(uint32_t, reach, const float *z, hrk_reach_args args, const float *x_error, const float *x_size, const float *limit)
+{
+    uint32_t bits = 0;
+    for (int j = 0; j < HRK_BP; j++) {
+        const float most = fmaf(args.error, x_size[j], fmaf(args.size, x_error[j], z[j]));
+        bits |= (uint32_t)(fmaf(args.zscale, most, args.bias) >= limit[j]) << j;
+    }
+    return bits;
 }
 
 HRK_GEMM_I8(gemm_i8)

@@ -6,6 +6,7 @@
 #include "kernels/body/variant.h"
 
 #define HRK_VL 8
+typedef __m256 native;
 #define HRK_FMA(a, b, c) ((vec)_mm256_fmadd_ps((__m256)(a), (__m256)(b), (__m256)(c)))
 
 #define LOG2E_BITS 0x1.715476p+23f
@@ -13,16 +14,18 @@
 
 enum { BYTES = 32 };
 
-static unsigned largest_code(int64_t n, const uint8_t *codes)
+static int largest_code(int64_t n, const uint8_t *codes)
 {
-    unsigned most = 0;
-    for (int64_t i = 0; i < n; i++)
-        most = (codes[i] & 0x7fu) > most ? codes[i] & 0x7fu : most;
+    uint8_t most = 0;
+    for (int64_t i = 0; i < n; i++) {
+        const uint8_t code = codes[i] & 0x7f;
+        most = code > most ? code : most;
+    }
     return most;
 }
 
 /* A table of 64 bytes is four tables of 16, chosen by bits 4 and 5 of the index. */
-static inline void look_up(const uint8_t *codes, unsigned base, const int8_t *table, int8_t *q)
+static inline int32_t look_up(const uint8_t *codes, int base, const uint8_t *table, int8_t *q)
 {
     const __m256i c = _mm256_loadu_si256((const __m256i *)(const void *)codes);
     const __m256i i = _mm256_subs_epu8(_mm256_and_si256(c, _mm256_set1_epi8(0x7f)), _mm256_set1_epi8((char)base));
@@ -32,15 +35,68 @@ static inline void look_up(const uint8_t *codes, unsigned base, const int8_t *ta
     const __m256i bit4 = _mm256_slli_epi16(i, 3), bit5 = _mm256_slli_epi16(i, 2); /* to the top of each byte */
     const __m256i low = _mm256_blendv_epi8(part[0], part[1], bit4), high = _mm256_blendv_epi8(part[2], part[3], bit4);
     const __m256i v = _mm256_blendv_epi8(low, high, bit5);
-    _mm256_storeu_si256((__m256i *)(void *)q, _mm256_sign_epi8(v, _mm256_or_si256(c, _mm256_set1_epi8(1))));
+    const __m256i small = _mm256_and_si256(v, _mm256_set1_epi8(0x7f)), sign = _mm256_or_si256(c, _mm256_set1_epi8(1));
+    _mm256_storeu_si256((__m256i *)(void *)q, _mm256_sign_epi8(small, sign));
+    const __m256i zero = _mm256_cmpeq_epi8(_mm256_add_epi8(c, c), _mm256_setzero_si256());
+    return __builtin_popcount((unsigned)_mm256_movemask_epi8(_mm256_andnot_si256(zero, v)));
 }
 
-static inline int32_t sum_bytes(const int8_t *q)
+/* Sums over whole vectors; returns where they end. */
+static inline int64_t sum_bytes(int64_t n, const int8_t *q, hrk_quantized *r)
 {
-    const __m256i c = _mm256_loadu_si256((const __m256i *)(const void *)q);
-    const __m256i s = _mm256_sad_epu8(_mm256_xor_si256(c, _mm256_set1_epi8(-128)), _mm256_setzero_si256());
-    const __m128i h = _mm_add_epi32(_mm256_castsi256_si128(s), _mm256_extracti128_si256(s, 1));
-    return _mm_cvtsi128_si32(h) + _mm_extract_epi32(h, 2) - 128 * BYTES;
+    const __m256i ones = _mm256_set1_epi16(1);
+    __m256i sum = _mm256_setzero_si256(), square = sum;
+    int64_t i = 0;
+    for (; i + BYTES <= n; i += BYTES) {
+        const __m256i c = _mm256_loadu_si256((const __m256i *)(const void *)(q + i)), size = _mm256_abs_epi8(c);
+        sum = _mm256_add_epi32(sum, _mm256_madd_epi16(_mm256_maddubs_epi16(_mm256_set1_epi8(1), c), ones));
+        square = _mm256_add_epi32(square, _mm256_madd_epi16(_mm256_maddubs_epi16(size, size), ones));
+    }
+    int32_t s[8], t[8];
+    memcpy(s, &sum, sizeof s);
+    memcpy(t, &square, sizeof t);
+    for (int j = 0; j < 8; j++) {
+        r->sum += s[j];
+        r->square += t[j];
+    }
+    return i;
+}
+
+static inline void e4m3_values32(const uint8_t *codes, native *v)
+{
+    for (int i = 0; i < 2; i++) {
+        const __m256i c = _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)(const void *)(codes + 16 * i)));
+        const __m256i h = _mm256_and_si256(_mm256_slli_epi16(c, 7), _mm256_set1_epi16((short)0xBFFF)); /* half precision, 2^-8 of the value */
+        v[2 * i] = _mm256_cvtph_ps(_mm256_castsi256_si128(h));
+        v[2 * i + 1] = _mm256_cvtph_ps(_mm256_extracti128_si256(h, 1));
+    }
+}
+
+static inline void bf16_values32(const uint8_t *codes, native *v)
+{
+    for (int i = 0; i < 4; i++) {
+        const __m256i c = _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)(const void *)(codes + 16 * i)));
+        v[i] = _mm256_castsi256_ps(_mm256_slli_epi32(c, 16));
+    }
+}
+
+static inline void i8_values32(const uint8_t *codes, native *v)
+{
+    for (int i = 0; i < 4; i++)
+        v[i] = _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)(codes + 8 * i))));
+}
+
+static inline float add_chains(const native *sum)
+{
+    const __m256 h = _mm256_add_ps(sum[0], sum[1]);
+    __m128 q = _mm_add_ps(_mm256_castps256_ps128(h), _mm256_extractf128_ps(h, 1));
+    q = _mm_add_ps(q, _mm_movehl_ps(q, q));
+    return _mm_cvtss_f32(_mm_add_ss(q, _mm_shuffle_ps(q, q, 1)));
+}
+
+static inline uint32_t at_least(__m256 a, __m256 b)
+{
+    return (uint32_t)_mm256_movemask_ps(_mm256_cmp_ps(a, b, _CMP_GE_OQ));
 }
 
 static inline uint32_t may_keep(const float *z, const uint16_t *draws, float zscale, float bias, float unit)

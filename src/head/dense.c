@@ -54,6 +54,8 @@ static size_t lay_out(uint8_t *memory, const hr_head_options *o, hr_tile_scratch
     TAKE(wq, dq * t);
     TAKE(w_scale, t);
     TAKE(w_sum, t);
+    TAKE(w_size, t);
+    TAKE(w_error, t);
     TAKE(touched, list ? t : 0);
     TAKE(start, list ? t + 1 : 0);
     TAKE(entry_row, list);
@@ -130,12 +132,19 @@ void hr_dense_decode_row(const hr_segment *seg, const hrk_table *k, int64_t row,
 {
     const uint8_t *codes = hr_segment_row(seg, row);
     const float scale = seg->o.dtype.id == HR_I8R ? *hr_segment_scale(seg, row) : 1.0f;
-    for (int64_t d = 0; d < seg->dim; d += HRK_DP, w += rows * HRK_DP) {
-        const int64_t n = seg->dim - d < HRK_DP ? seg->dim - d : HRK_DP;
-        k->decode(n, codes + (size_t)d * seg->o.dtype.bytes, scale, seg->o.dtype, w);
-        for (int64_t i = n; i < HRK_DP; i++)
-            w[i] = 0;
-    }
+    const int64_t tail = seg->dim % HRK_DP, last = seg->dim / HRK_DP;
+    k->decode_row(seg->dim, codes, scale, seg->o.dtype, rows * HRK_DP, w);
+    if (tail)
+        memset(w + last * rows * HRK_DP + tail, 0, (size_t)(HRK_DP - tail) * sizeof(float));
+}
+
+/* Asks for part `part` of `parts` of the codes that the next tile will decode, while this one computes. */
+static void prefetch_next(const hr_segment *seg, int64_t next, int64_t rows, int64_t part, int64_t parts)
+{
+    const int64_t end = next + rows < seg->o.rows ? next + rows : seg->o.rows;
+    for (int64_t r = next + part; r < end; r += parts)
+        for (size_t at = 0; at < seg->pitch; at += 64)
+            __builtin_prefetch(hr_segment_row(seg, r) + at, 0, 2);
 }
 
 /* Z (B/BP, rows, BP) = W X^T in code units. */
@@ -146,6 +155,7 @@ static void tile_logits(const hr_packed *x, const hrk_table *k, int64_t rows, co
         k->gemm_panel_bp(rows, x->dim, left, x->xt + p * x->dim * HRK_BP, z + p * rows * HRK_BP, HRK_BP, 1.0f, 0);
 }
 
+/* Logits of a tile in code units, without factor and bias, into scratch->g. */
 static void scores(const hr_segment *seg, const hrk_table *k, const hr_packed *x, int64_t row, int64_t rows,
                      hr_tile_scratch *scratch)
 {
@@ -239,13 +249,48 @@ static void tile_dx(const hr_segment *seg, const hr_tile_step *s, int64_t rows, 
     }
 }
 
-/* dW (D/DP, rows, DP) = G X, in place of the decoded weights. */
-static void tile_dw(const hr_tile_step *s, int64_t rows, const float *g, float *dw)
+/* dW = G X of rows [r, r + n) and panel q, with row stride HRK_DP. */
+static void panel_dw(const hr_tile_step *s, int64_t rows, const float *g, int64_t q, int64_t r, int64_t n, float *dw)
 {
     const hr_packed *x = s->x;
-    const hrk_left left = {.a = g, .row = HRK_BP, .step = 1, .kb = HRK_BP, .block = rows * HRK_BP};
-    for (int64_t q = 0; q < x->dim_padded / HRK_DP; q++)
-        s->k->gemm_panel_dp(rows, x->rows, left, x->xp + q * x->rows * HRK_DP, dw + q * rows * HRK_DP, HRK_DP, 1.0f, 0);
+    const hrk_left left = {.a = g + r * HRK_BP, .row = HRK_BP, .step = 1, .kb = HRK_BP, .block = rows * HRK_BP};
+    s->k->gemm_panel_dp(n, x->rows, left, x->xp + q * x->rows * HRK_DP, dw, HRK_DP, 1.0f, 0);
+}
+
+/* dW and the update, a few rows of a panel at a time: dW and its draws never leave the first-level cache, and the decoded
+ * codes stand in w. */
+static void update_tile(hr_segment *seg, const hr_tile_step *s, int64_t row, int64_t rows, const float *g, const float *w)
+{
+    enum { STRIP = 24 };
+    float dw[STRIP * HRK_DP] __attribute__((aligned(64)));
+    uint16_t draws[STRIP * HRK_DP] __attribute__((aligned(64)));
+    const hrk_sgd_args args = hr_dense_sgd_args(seg, s);
+    const bool dithered = args.rounding != HR_ROUND_NEAREST && args.dtype.id != HR_F32;
+    const int64_t parts = s->x->dim_padded / HRK_DP * ((rows + STRIP - 1) / STRIP);
+    int64_t part = 0;
+    for (int64_t d = 0; d < seg->dim; d += HRK_DP) {
+        const int64_t columns = seg->dim - d < HRK_DP ? seg->dim - d : HRK_DP, q = d / HRK_DP;
+        for (int64_t r = 0; r < rows; r += STRIP) {
+            const int64_t n = rows - r < STRIP ? rows - r : STRIP;
+            prefetch_next(seg, row + rows, rows, part++, parts);
+            panel_dw(s, rows, g, q, r, n, dw);
+            if (dithered)
+                s->k->draws_panel(s->rng, (uint32_t)(seg->first_row + row + r), n, d, draws);
+            s->k->sgd_panel(n, columns, hr_segment_row(seg, row + r) + (size_t)d * args.dtype.bytes, seg->pitch,
+                            w + (q * rows + r) * HRK_DP, dw, draws, args);
+        }
+    }
+}
+
+/* The same where a row is needed as a whole (row scale, compensation, momentum): dW takes the place of the decoded
+ * weights. */
+static void update_tile_by_rows(hr_segment *seg, const hr_tile_step *s, int64_t row, int64_t rows, hr_tile_scratch *scratch)
+{
+    const int64_t panels = s->x->dim_padded / HRK_DP;
+    for (int64_t q = 0; q < panels; q++)
+        panel_dw(s, rows, scratch->g, q, 0, rows, scratch->w + q * rows * HRK_DP);
+    for (int64_t r = 0; r < rows; r++)
+        hr_dense_update_row(seg, s, row + r, scratch->w + r * HRK_DP, rows, scratch);
 }
 
 /* Per-label biases: plain SGD on the sum of the label's gradient over the batch, rows in order. */
@@ -262,11 +307,12 @@ static void tile_bias(const hr_segment *seg, const hr_tile_step *s, int64_t rows
 void hr_dense_backward(hr_segment *seg, const hr_tile_step *s, int64_t row, int64_t rows, hr_tile_scratch *scratch)
 {
     tile_dx(seg, s, rows, scratch->w, scratch->g);
-    tile_dw(s, rows, scratch->g, scratch->w);
     if (s->bias)
         tile_bias(seg, s, rows, scratch->g);
-    for (int64_t r = 0; r < rows; r++)
-        hr_dense_update_row(seg, s, row + r, scratch->w + r * HRK_DP, rows, scratch);
+    if (seg->o.dtype.id == HR_I8R || seg->comp || seg->momentum)
+        update_tile_by_rows(seg, s, row, rows, scratch);
+    else
+        update_tile(seg, s, row, rows, scratch->g, scratch->w);
 }
 
 static void step_tile(hr_segment *seg, const hr_tile_step *s, int64_t row, int64_t rows, hr_tile_scratch *scratch)
@@ -317,7 +363,7 @@ const hr_family hr_family_dense = {
     .create = create,
     .destroy = destroy,
     .init_rows = init_rows,
-    .scores = scores,
+    .scan = hr_dense_scan,
     .step = step_tile,
     .halve = hr_dense_halve,
     .tensors = tensors,

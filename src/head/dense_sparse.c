@@ -16,33 +16,6 @@ int64_t hr_dense_list_capacity(int64_t tile_rows, int64_t max_batch)
     return tile_rows * max_batch / DENSE_ABOVE + 2 * max_batch + 1; /* one label more than where the list stops to grow */
 }
 
-/* Asks for the next tile's codes while the product of this one runs: piece `part` of `parts`. */
-static void prefetch_rows(const hr_segment *seg, int64_t row, int64_t rows, int64_t part, int64_t parts)
-{
-    const int64_t end = row + rows < seg->o.rows ? row + rows : seg->o.rows;
-    for (int64_t r = row + rows * part / parts; r < row + rows * (part + 1) / parts && r < end; r++)
-        for (size_t i = 0; i < seg->pitch; i += 64)
-            __builtin_prefetch(hr_segment_row(seg, r) + i);
-}
-
-/* Logits of a tile in code units, as the f32 product gives them, into scratch->g. */
-static void int8_scores(const hr_segment *seg, const hrk_table *k, const hr_packed *x, int64_t row, int64_t rows,
-                        hr_tile_scratch *scratch)
-{
-    for (int64_t r = 0; r < rows; r++) {
-        int8_t *q = scratch->wq + r * x->dim_q;
-        const float scale = seg->o.dtype.id == HR_I8R ? *hr_segment_scale(seg, row + r) : 1.0f;
-        scratch->w_scale[r] = k->quantize(x->dim, hr_segment_row(seg, row + r), scale, seg->o.dtype, q, &scratch->w_sum[r]);
-        memset(q + x->dim, 0, (size_t)(x->dim_q - x->dim));
-    }
-    const int64_t panels = x->padded / HRK_BP;
-    for (int64_t p = 0; p < panels; p++) {
-        prefetch_rows(seg, row + rows, rows, p, panels);
-        k->gemm_i8(rows, x->dim_q / 4, scratch->wq, x->dim_q, scratch->w_sum, scratch->w_scale,
-                   x->xq + p * x->dim_q * HRK_BP, x->x_scale + p * HRK_BP, scratch->g + p * rows * HRK_BP);
-    }
-}
-
 /* Entries [from, to) of the list as label t's row of a dense G, in place of its logits. */
 static void spread(const hr_tile_step *s, int64_t rows, int64_t t, int64_t from, int64_t to, hr_tile_scratch *scratch)
 {
@@ -130,7 +103,7 @@ static void backward(hr_segment *seg, const hr_tile_step *s, int64_t row, int64_
 
 void hr_dense_step_sparse(hr_segment *seg, const hr_tile_step *s, int64_t row, int64_t rows, hr_tile_scratch *scratch)
 {
-    int8_scores(seg, s->k, s->x, row, rows, scratch);
+    hr_dense_int8_scores(seg, s->k, s->x, row, rows, scratch);
     if (s->loss)
         *s->loss += hr_dense_loss(s, rows, scratch->g, hr_dense_weight_scale(seg));
     const int64_t touched = make_lists(seg, s, row, rows, scratch);

@@ -49,17 +49,22 @@ static void update_i8r(hr_segment *seg, const hr_tile_step *s, int64_t row, cons
     *scale = fresh;
 }
 
+hrk_sgd_args hr_dense_sgd_args(const hr_segment *seg, const hr_tile_step *s)
+{
+    const float lr = s->lr * seg->o.lr_scale;
+    return (hrk_sgd_args){.step = ldexpf(lr, seg->o.scale_log2) / s->new_alpha,
+                          .keep = s->eager ? 1.0f - lr * s->weight_decay : 1.0f,
+                          .rounding = seg->o.rounding,
+                          .dtype = seg->o.dtype};
+}
+
 void hr_dense_update_row(hr_segment *seg, const hr_tile_step *s, int64_t row, const float *panels, int64_t rows,
                          hr_tile_scratch *scratch)
 {
     float *dw = scratch->row;
     for (int64_t d = 0; d < seg->dim; d += HRK_DP, panels += rows * HRK_DP)
         memcpy(dw + d, panels, HRK_DP * sizeof(float));
-    const float lr = s->lr * seg->o.lr_scale;
-    const hrk_sgd_args args = {.step = ldexpf(lr, seg->o.scale_log2) / s->new_alpha,
-                               .keep = s->eager ? 1.0f - lr * s->weight_decay : 1.0f,
-                               .rounding = seg->o.rounding,
-                               .dtype = seg->o.dtype};
+    const hrk_sgd_args args = hr_dense_sgd_args(seg, s);
     if (seg->momentum)
         apply_momentum(seg, s, row, dw);
     if (seg->comp) {

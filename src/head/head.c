@@ -63,9 +63,9 @@ static head_sizes measure(const hr_head_options *o, int threads)
     s.partial = d * o->max_batch;
     s.levels = levels_of(s.blocks / chunk);
     s.group_levels = levels_of(s.group) - 1;
-    s.xt = (size_t)(b * o->dim) * sizeof(float);
+    s.xt = o->elmo_arith || (o->training && o->gradient == HR_GRADIENT_DENSE) ? (size_t)(b * o->dim) * sizeof(float) : 0;
     s.xq = (size_t)(b * pad(o->dim, HRK_QP));
-    s.scales = (size_t)b * sizeof(float);
+    s.scales = (size_t)b * 3 * sizeof(float);
     for (int i = 0; i < o->num_segments; i++) {
         const size_t own = hr_round_up(hr_family_of(&o->segment[i])->scratch_bytes(o), 4096);
         s.scratch = own > s.scratch ? own : s.scratch;
@@ -173,11 +173,14 @@ static hr_status create_scratch(hr_head *head, const head_sizes *s)
 {
     hr_ctx *ctx = head->ctx;
     head->scratch = hr_calloc(ctx, HR_MEM_HEAD_SCRATCH, (size_t)hr_ctx_threads(ctx), s->scratch);
-    head->packed.xt = hr_calloc(ctx, HR_MEM_HEAD_SCRATCH, 1, s->xt);
+    head->packed.xt = hr_alloc(ctx, HR_MEM_HEAD_SCRATCH, s->xt);
     head->packed.xq = hr_calloc(ctx, HR_MEM_HEAD_SCRATCH, 1, s->xq);
     head->packed.x_scale = hr_calloc(ctx, HR_MEM_HEAD_SCRATCH, 1, s->scales);
-    if (!head->scratch || !head->packed.xt || !head->packed.xq || !head->packed.x_scale)
+    if (!head->scratch || (s->xt && !head->packed.xt) || !head->packed.xq || !head->packed.x_scale)
         return HR_ERR_NOMEM;
+    const int64_t padded = pad(head->o.max_batch, HRK_BP);
+    head->packed.x_error = head->packed.x_scale + padded;
+    head->packed.x_size = head->packed.x_error + padded;
     if (!head->o.training)
         return HR_OK;
     head->packed.xp = hr_calloc(ctx, HR_MEM_HEAD_SCRATCH, 1, s->xp);
@@ -312,12 +315,33 @@ static void pack_int8(const hr_head *head, const float *x, int8_t *row)
     const hr_dtype f32 = {.id = HR_F32, .bytes = sizeof(float)};
     memset(row, 0, (size_t)p->dim_q);
     for (int64_t b = 0; b < p->padded; b++) {
-        int32_t sum;
-        p->x_scale[b] = b < p->rows ? head->k.quantize(p->dim, x + b * p->dim, 0, f32, row, &sum) : 0.0f;
+        const hrk_quantized r = b < p->rows ? head->k.quantize(p->dim, x + b * p->dim, 0, f32, row) : (hrk_quantized){0};
+        p->x_scale[b] = r.scale;
         uint8_t *out = p->xq + b / HRK_BP * p->dim_q * HRK_BP + b % HRK_BP * 4;
         for (int64_t d = 0; d < p->dim_q; d += 4)
             for (int64_t i = 0; i < 4; i++)
                 out[d * HRK_BP + i] = (uint8_t)(b < p->rows ? row[d + i] + 128 : 128);
+    }
+}
+
+/* How far int8 scores of an instance may be from its scores, for a w of length 1: |x - x8|, and the rounding of sums of D products in
+ * 16 chains and of the conversions, at most D / 16 + 16 units of 2^-24 of |w| max(|x|, |x8|). */
+static void pack_errors(const hr_head *head, const float *x)
+{
+    const hr_packed *p = &head->packed;
+    for (int64_t b = 0; b < p->padded; b++) {
+        double error = 0, size = 0, size8 = 0;
+        for (int64_t d = 0; b < p->rows && d < p->dim; d++) {
+            const double v = (double)x[b * p->dim + d];
+            const int q = p->xq[(b / HRK_BP * p->dim_q + d / 4 * 4) * HRK_BP + b % HRK_BP * 4 + d % 4] - 128;
+            const double v8 = (double)p->x_scale[b] * q;
+            error += (v - v8) * (v - v8);
+            size += v * v;
+            size8 += v8 * v8;
+        }
+        const double rounding = ((double)p->dim / 16 + 16) * 0x1p-24 * sqrt(size > size8 ? size : size8);
+        p->x_error[b] = (float)((sqrt(error) + rounding) * (1 + 0x1p-20));
+        p->x_size[b] = (float)(sqrt(size8) * (1 + 0x1p-20));
     }
 }
 
@@ -350,6 +374,15 @@ void hr_head_pack(hr_head *head, int64_t rows, const float *x, unsigned what)
         pack_int8(head, x, hr_head_scratch(head, 0).wq);
     if (what & HR_PACK_BACKWARD)
         pack_backward(head, x);
+    if (what & HR_PACK_SCORES) {
+        p->x = x;
+        for (int64_t i = 0; head->o.elmo_arith && i < rows * p->dim; i++) {
+            p->xt[i] = forward_x(head, x[i]);
+            p->x = p->xt;
+        }
+        pack_int8(head, p->x, hr_head_scratch(head, 0).wq);
+        pack_errors(head, p->x);
+    }
 }
 
 /* ---- state ---- */

@@ -37,8 +37,8 @@ typedef struct hr_tile {
 
 /* The tile that begins at axis row `at` in a block that ends at `end`. */
 hr_tile hr_head_tile_at(const hr_head *head, int64_t at, int64_t end);
-/* Packs X for what follows: the f32 or the int8 product, dW. */
-enum { HR_PACK_FORWARD = 1, HR_PACK_INT8 = 2, HR_PACK_BACKWARD = 4 };
+/* Packs X for what follows: the f32 or the int8 product, dW, or scoring. */
+enum { HR_PACK_FORWARD = 1, HR_PACK_INT8 = 2, HR_PACK_BACKWARD = 4, HR_PACK_SCORES = 8 };
 void hr_head_pack(hr_head *head, int64_t rows, const float *x, unsigned what);
 hr_tile_scratch hr_head_scratch(hr_head *head, int worker);
 

@@ -42,7 +42,21 @@ typedef struct hr_packed {
     int64_t dim_q;          /* D rounded up to HRK_QP */
     uint8_t *xq;            /* (padded / BP, dim_q / 4, BP, 4) */
     float *x_scale;         /* (padded) */
+    /* scoring only */
+    const float *x;         /* (B, D) row-major */
+    float *x_error;         /* (padded) at least |x - int8 x|, with what rounding may add to a score in units of |w| */
+    float *x_size;          /* (padded) at least |int8 x| */
 } hr_packed;
+
+/* A search for the best labels of each query, over one tile. */
+typedef struct hr_scan {
+    const hrk_table *k;
+    const hr_packed *x;
+    float bias_scalar, *bias;   /* bias: of the tile's first label, NULL: scalar */
+    float *limit;               /* (padded) only scores of at least this are wanted */
+    void (*found)(void *arg, int64_t tile_row, int64_t query, float score);
+    void *arg;
+} hr_scan;
 
 /* Scratch of one worker. */
 typedef struct hr_tile_scratch {
@@ -54,6 +68,7 @@ typedef struct hr_tile_scratch {
     int8_t *wq;      /* (T, dim_q) int8 weights, with scale and sum of each row */
     float *w_scale;
     int32_t *w_sum;
+    float *w_size, *w_error; /* at least |w| and |w - int8 w| of each row, in code units */
     /* the sparse gradient: entries of touched label i are [start[i], start[i + 1]) */
     int64_t *touched, *start; /* (T), (T + 1) */
     uint32_t *entry_row;
@@ -94,9 +109,9 @@ typedef struct hr_family {
     hr_status (*create)(hr_ctx *ctx, hr_segment *seg);
     void (*destroy)(hr_ctx *ctx, hr_segment *seg);
     void (*init_rows)(hr_segment *seg, uint64_t seed, float init, int64_t row, int64_t rows);
-    /* logits of a tile in code units, without factor and bias, into scratch->g */
-    void (*scores)(const hr_segment *seg, const hrk_table *k, const hr_packed *x, int64_t row, int64_t rows,
-                   hr_tile_scratch *scratch);
+    /* reports every score of the tile that reaches its query's limit, which `found` may raise. The order of reports is free, and
+     * so is how they are found; the scores are hrk_dot's. */
+    void (*scan)(const hr_segment *seg, const hr_scan *scan, int64_t row, int64_t rows, hr_tile_scratch *scratch);
     /* one training step of a tile */
     void (*step)(hr_segment *seg, const hr_tile_step *step, int64_t row, int64_t rows, hr_tile_scratch *scratch);
     /* halves all codes of the rows (alpha has fallen below 1/2) */
@@ -118,12 +133,20 @@ double hr_dense_loss(const hr_tile_step *s, int64_t rows, const float *z, float 
 /* From G in scratch->g and the decoded weights in scratch->w: dX, dW, biases, update. */
 void hr_dense_backward(hr_segment *seg, const hr_tile_step *s, int64_t row, int64_t rows, hr_tile_scratch *scratch);
 
+/* dense_int8.c */
+/* Logits of a tile in code units, without factor and bias, into scratch->g; wq, w_scale, ... are left in the scratch. */
+void hr_dense_int8_scores(const hr_segment *seg, const hrk_table *k, const hr_packed *x, int64_t row, int64_t rows,
+                          hr_tile_scratch *scratch);
+void hr_dense_scan(const hr_segment *seg, const hr_scan *scan, int64_t row, int64_t rows, hr_tile_scratch *scratch);
+
 /* dense_sparse.c */
 int64_t hr_dense_list_capacity(int64_t tile_rows, int64_t max_batch);
 void hr_dense_step_sparse(hr_segment *seg, const hr_tile_step *step, int64_t row, int64_t rows, hr_tile_scratch *scratch);
 
 /* dense_update.c */
 void hr_dense_halve(hr_segment *seg, hr_rng rng, int64_t row, int64_t rows);
+/* The arguments of the SGD kernels for this step. */
+hrk_sgd_args hr_dense_sgd_args(const hr_segment *seg, const hr_tile_step *step);
 /* The update of one row from its dW, which lies in panels (D/DP, rows, DP); `panels` is the row's place in the first. */
 void hr_dense_update_row(hr_segment *seg, const hr_tile_step *step, int64_t row, const float *panels, int64_t rows,
                          hr_tile_scratch *scratch);

@@ -80,10 +80,9 @@ static void run_block(const step_work *work, int64_t block, float *dx, int worke
 }
 
 /* to[i] += from[i]; `to` is always the sum of the lower blocks. */
-static void add(float *restrict to, const float *restrict from, int64_t n)
+static void add(const hr_head *head, float *to, const float *from, int64_t n)
 {
-    for (int64_t i = 0; i < n; i++)
-        to[i] += from[i];
+    head->k.axpy(n, 1.0f, from, to);
 }
 
 /* The blocks of a group, their partials summed like a binary counter: after block i, each trailing one bit of i joins two subtrees. */
@@ -99,7 +98,7 @@ static void run_group(void *arg, int64_t task, int worker)
         int top = __builtin_popcountll((uint64_t)i);
         run_block(work, (work->first_group + task) * head->group_blocks + i, stack[top], worker);
         for (int64_t bits = i; bits & 1; bits >>= 1, top--)
-            add(stack[top - 1], stack[top], head->partial_size);
+            add(head, stack[top - 1], stack[top], head->partial_size);
     }
 }
 
@@ -116,11 +115,11 @@ static void sum_strip(void *arg, int64_t task, int worker)
     float *first = head->partials + begin, *top = first;
     for (int64_t stride = 1; stride < head->chunk_groups; stride *= 2)
         for (int64_t i = 0; i + stride < head->chunk_groups; i += 2 * stride)
-            add(first + i * size, first + (i + stride) * size, n);
+            add(head, first + i * size, first + (i + stride) * size, n);
     int level = 0;
     for (; work->chunk >> level & 1; level++) {
         float *lower = head->stack + level * size + begin;
-        add(lower, top, n);
+        add(head, lower, top, n);
         top = lower;
     }
     memcpy(head->stack + level * size + begin, top, (size_t)n * sizeof(float));

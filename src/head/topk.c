@@ -86,38 +86,24 @@ static int64_t insert(float *score, uint32_t *id, int64_t n, int64_t k, float s,
     return n < k ? n + 1 : k;
 }
 
-/* One label's scores for 32 queries against the limits; most labels end at the first line. */
-static void scan_label(const top_call *call, int worker, int64_t first, const float *z, uint32_t label)
-{
-    hr_head_topk *w = call->work;
-    float *limit = w->limit + worker * padded(w->max_batch) + first;
-    if (!call->head->k.any_ge(HRK_BP, z, limit))
-        return;
-    for (int64_t i = 0; i < HRK_BP && first + i < call->batch; i++) {
-        if (!(z[i] >= limit[i]))
-            continue;
-        const int64_t list = worker * w->max_batch + first + i;
-        float *score = w->score + list * w->max_k;
-        w->count[list] = insert(score, w->id + list * w->max_k, w->count[list], call->k, z[i], label);
-        if (w->count[list] == call->k)
-            limit[i] = score[call->k - 1];
-    }
-}
+/* One tile's search: where its reports go. */
+typedef struct tile_search {
+    const top_call *call;
+    int64_t axis_row;
+    int worker;
+    float *limit; /* of the worker */
+} tile_search;
 
-static void scan_tile(const top_call *call, int worker, const hr_tile *t, float *z)
+static void found(void *arg, int64_t tile_row, int64_t query, float score)
 {
-    hr_head *head = call->head;
-    const hr_segment *seg = &head->segment[t->segment];
-    const float zscale = ldexpf(seg->alpha, -seg->o.scale_log2);
-    const float scalar = head->o.bias == HR_BIAS_NONE ? 0.0f : head->o.bias_value;
-    for (int64_t p = 0; p < head->packed.padded; p += HRK_BP) {
-        for (int64_t r = 0; r < t->rows; r++) {
-            float *row = z + (p / HRK_BP * t->rows + r) * HRK_BP;
-            const float bias = head->bias ? head->bias[t->axis_row + r] : scalar;
-            head->k.affine(HRK_BP, zscale, bias, row);
-            scan_label(call, worker, p, row, call->external[t->axis_row + r]);
-        }
-    }
+    const tile_search *t = arg;
+    const top_call *call = t->call;
+    hr_head_topk *w = call->work;
+    const int64_t list = t->worker * w->max_batch + query;
+    float *best = w->score + list * w->max_k;
+    w->count[list] = insert(best, w->id + list * w->max_k, w->count[list], call->k, score, call->external[t->axis_row + tile_row]);
+    if (w->count[list] == call->k)
+        t->limit[query] = best[call->k - 1];
 }
 
 static void scan_block(void *arg, int64_t task, int worker)
@@ -137,8 +123,16 @@ static void scan_block(void *arg, int64_t task, int worker)
             }
         }
         const hr_segment *seg = &head->segment[t.segment];
-        seg->family->scores(seg, &head->k, &head->packed, t.row, t.rows, &scratch);
-        scan_tile(call, worker, &t, scratch.g);
+        tile_search search = {.call = call, .axis_row = at, .worker = worker,
+                              .limit = call->work->limit + worker * padded(call->work->max_batch)};
+        const hr_scan scan = {.k = &head->k,
+                              .x = &head->packed,
+                              .bias_scalar = head->o.bias == HR_BIAS_NONE ? 0.0f : head->o.bias_value,
+                              .bias = head->bias ? head->bias + at : NULL,
+                              .limit = search.limit,
+                              .found = found,
+                              .arg = &search};
+        seg->family->scan(seg, &scan, t.row, t.rows, &scratch);
         at += t.rows;
     }
 }
@@ -165,7 +159,7 @@ hr_status hr_head_top(hr_head *head, hr_head_topk *work, int64_t batch, const fl
     for (int64_t i = 0; i < threads * padded(work->max_batch); i++)
         work->limit[i] = i % padded(work->max_batch) < batch ? -INFINITY : INFINITY; /* no query: nothing passes */
     memset(work->count, 0, (size_t)(threads * work->max_batch) * sizeof(int64_t));
-    hr_head_pack(head, batch, x, HR_PACK_FORWARD);
+    hr_head_pack(head, batch, x, HR_PACK_SCORES);
     hr_parallel_for(head->ctx, head->blocks, scan_block, &call);
     if (work->failed)
         return (hr_status)work->failed;

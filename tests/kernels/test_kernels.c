@@ -78,6 +78,20 @@ static void check_draws(hrk_table ref, hrk_table k)
     }
 }
 
+static void check_draws_panel(hrk_table ref, hrk_table k)
+{
+    static uint16_t one[7 * HRK_DP + GUARD], two[7 * HRK_DP + GUARD];
+    const hr_rng rng = hr_rng_make(0x123456789abcdef, 77, 3, 0);
+    for (int64_t rows = 0; rows <= 7; rows++)
+        for (int64_t column = 0; column < 3 * HRK_DP; column += 40) {
+            memset(one, 0xff, sizeof one);
+            memset(two, 0xff, sizeof two);
+            ref.draws_panel(rng, 0xfffffffeu, rows, column, one); /* the row wraps */
+            k.draws_panel(rng, 0xfffffffeu, rows, column, two);
+            assert_memory_equal(one, two, sizeof one);
+        }
+}
+
 static void check_gradients(hrk_table ref, hrk_table k)
 {
     static float one[MOST + GUARD], two[MOST + GUARD];
@@ -121,7 +135,7 @@ static void test_references(void **state)
     }
 }
 
-static const char *const types[] = {"f32", "bf16", "f16", "e4m3", "e5m2", "i8r", "e3m4", "e2m1", "e5m2"};
+static const char *const types[] = {"f32", "bf16", "f16", "e4m3", "e5m2", "i8r", "e3m4", "e2m1", "e5m1", "e6m1", "e2m5", "e4m2"};
 enum { TYPES = sizeof types / sizeof *types };
 
 /* Codes without NaN, infinity or -0, made by rounding. */
@@ -176,6 +190,70 @@ static void check_sgd(hrk_table ref, hrk_table k)
             }
 }
 
+/* Every code of every format, in panels. */
+static void check_decode(hrk_table ref, hrk_table k)
+{
+    enum { CODES = 65536 };
+    static uint16_t codes[CODES + 64];
+    static float one[CODES / HRK_DP * (HRK_DP + 3) + GUARD], two[CODES / HRK_DP * (HRK_DP + 3) + GUARD];
+    for (int t = 0; t < TYPES; t++) {
+        hr_dtype type;
+        assert_true(hr_dtype_parse(types[t], &type));
+        for (int64_t i = 0; i < CODES; i++)
+            if (type.bytes == 1)
+                ((uint8_t *)codes)[i] = (uint8_t)i;
+            else
+                codes[i] = (uint16_t)(i * 257);
+        for (int64_t n = type.bytes == 4 ? CODES / 2 : CODES; n > 0; n = n == 257 ? 77 : n == 77 ? 0 : 257)
+            for (int64_t stride = HRK_DP; stride <= HRK_DP + 3; stride += 3) {
+                memset(one, 0xff, sizeof one);
+                memset(two, 0xff, sizeof two);
+                ref.decode_row(n, codes, 0.25f, type, stride, one);
+                k.decode_row(n, codes, 0.25f, type, stride, two);
+                assert_memory_equal(one, two, sizeof one);
+            }
+    }
+}
+
+static void check_sgd_panel(hrk_table ref, hrk_table k)
+{
+    enum { ROWS = 5, PITCH = 4 * HRK_DP + 64 };
+    static const int64_t widths[] = {1, 8, 15, 16, 33, HRK_DP - 1, HRK_DP};
+    static uint8_t one[ROWS * PITCH], two[ROWS * PITCH];
+    static float w[ROWS * HRK_DP], dw[ROWS * HRK_DP];
+    static uint16_t draws[ROWS * HRK_DP];
+    fill(dw, ROWS * HRK_DP, 6);
+    for (int i = 0; i < 4; i++) { /* a diverged run: the same bits still */
+        dw[i * HRK_DP + i] = INFINITY;
+        dw[i * HRK_DP + 17 + i] = -INFINITY;
+        dw[i * HRK_DP + 40] = NAN;
+    }
+    ref.draws_panel(hr_rng_make(3, 1, 0, 0), 8, ROWS, 0, draws);
+    for (int t = 0; t < TYPES; t++)
+        for (size_t s = 0; s < sizeof widths / sizeof *widths; s++)
+            for (int rounding = 0; rounding < 3; rounding++)
+                for (int scale = 0; scale < 12; scale++) { /* from far below the formats to far above */
+                    hrk_sgd_args args = {.step = ldexpf(0.37f, 4 * scale - 20), .keep = 0.99f, .rounding = (hr_rounding)rounding};
+                    assert_true(hr_dtype_parse(types[t], &args.dtype));
+                    if (args.dtype.id == HR_I8R)
+                        continue;
+                    memset(one, 0x5a, sizeof one);
+                    for (int r = 0; r < ROWS; r++) {
+                        fill_codes(args.dtype, one + r * PITCH, widths[s]);
+                        ref.decode(widths[s], one + r * PITCH, 1, args.dtype, w + r * HRK_DP);
+                    }
+                    memcpy(two, one, sizeof one);
+                    ref.sgd_panel(ROWS, widths[s], one, PITCH, w, dw, draws, args);
+                    k.sgd_panel(ROWS, widths[s], two, PITCH, w, dw, draws, args);
+                    assert_memory_equal(one, two, sizeof one);
+                    for (int r = 0; r < ROWS; r++) { /* and a row at a time, from the codes themselves */
+                        fill_codes(args.dtype, two + r * PITCH, widths[s]);
+                        k.sgd(widths[s], two + r * PITCH, dw + r * HRK_DP, draws + r * HRK_DP, args);
+                    }
+                    assert_memory_equal(one, two, sizeof one);
+                }
+}
+
 static void check_vectors(hrk_table ref, hrk_table k)
 {
     static float x[MOST], g[MOST], one[4][MOST + GUARD], two[4][MOST + GUARD];
@@ -216,16 +294,23 @@ static void test_draws(void **state)
 {
     (void)state;
     each_level(check_draws);
+    each_level(check_draws_panel);
 }
 static void test_gradients(void **state)
 {
     (void)state;
     each_level(check_gradients);
 }
+static void test_decode(void **state)
+{
+    (void)state;
+    each_level(check_decode);
+}
 static void test_sgd(void **state)
 {
     (void)state;
     each_level(check_sgd);
+    each_level(check_sgd_panel);
 }
 static void test_vectors(void **state)
 {
@@ -236,7 +321,7 @@ static void test_vectors(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_gemm), cmocka_unit_test(test_draws),
-                                       cmocka_unit_test(test_gradients), cmocka_unit_test(test_sgd),
+                                       cmocka_unit_test(test_gradients), cmocka_unit_test(test_decode), cmocka_unit_test(test_sgd),
                                        cmocka_unit_test(test_vectors),
                                        cmocka_unit_test(test_references)};
     return cmocka_run_group_tests_name("kernels", tests, NULL, NULL);

@@ -51,24 +51,24 @@ static void check_quantize(hrk_table k)
                 assert_true(hr_dtype_parse(types[t], &d));
                 memset(codes, 0, sizeof codes);
                 fill_codes(d, codes, sizes[s], ldexpf(1, e), (uint64_t)(e + 50));
-                int32_t sum1, sum2;
                 memset(one, 0x55, sizeof one);
                 memset(two, 0x55, sizeof two);
-                const float scale1 = ref.quantize(sizes[s], codes, 0.25f, d, one, &sum1);
-                const float scale2 = k.quantize(sizes[s], codes, 0.25f, d, two, &sum2);
+                const hrk_quantized r = ref.quantize(sizes[s], codes, 0.25f, d, one);
+                const hrk_quantized fast = k.quantize(sizes[s], codes, 0.25f, d, two);
                 assert_memory_equal(one, two, sizeof one);
-                assert_true(scale1 == scale2);
-                assert_int_equal(sum1, sum2);
+                assert_memory_equal(&r, &fast, sizeof r);
                 /* half a unit from the value (and the rounding of v * (127 / most)), and the largest one uses the range */
-                int most = 0, total = 0;
+                int most = 0, sum = 0, square = 0, rounded = 0;
                 for (int64_t i = 0; i < sizes[s]; i++) {
                     const double v = hr_dtype_load(d, codes, i, 0.25f);
-                    assert_true(fabs(v - (double)scale1 * one[i]) <= (0.5 + 127 * 0x1p-22) * (double)scale1);
+                    assert_true(fabs(v - (double)r.scale * one[i]) <= (0.5 + 127 * 0x1p-22) * (double)r.scale);
                     most = abs(one[i]) > most ? abs(one[i]) : most;
-                    total += one[i];
+                    sum += one[i];
+                    square += one[i] * one[i];
+                    rounded += (float)v != r.scale * (float)one[i];
                 }
-                assert_int_equal(total, sum1);
-                if (scale1 > 0 && sizes[s] > 0 && d.id != HR_I8R)
+                assert_true(sum == r.sum && square == r.square && rounded == r.rounded);
+                if (r.scale > 0 && sizes[s] > 0 && d.id != HR_I8R)
                     assert_true(most >= 64 && most <= 127);
             }
 }
@@ -88,11 +88,13 @@ static void test_quantize_e4m3(void **state)
             codes[n++] = (uint8_t)(c | (c ? 0x80u : 0));
         }
         for (int isa = 0; isa <= (int)hr_isa_detect(); isa++) {
-            int32_t sum;
-            const float scale = hrk_table_make(isa).quantize(n, codes, 0, d, q, &sum);
-            for (int i = 0; i < n; i++)
-                assert_true(q[i] == rint((double)hr_e4m3_decode(codes[i]) / scale));
-            assert_int_equal(sum, 0);
+            const hrk_quantized r = hrk_table_make(isa).quantize(n, codes, 0, d, q);
+            int rounded = 0;
+            for (int i = 0; i < n; i++) {
+                assert_true(q[i] == rint((double)hr_e4m3_decode(codes[i]) / r.scale));
+                rounded += hr_e4m3_decode(codes[i]) != (float)q[i] * r.scale;
+            }
+            assert_true(r.sum == 0 && r.rounded == rounded);
         }
     }
 }
@@ -149,6 +151,62 @@ static void check_gemm_i8_widest(hrk_table k)
     for (int j = 0; j < HRK_BP; j++)
         assert_true(c[j] == (float)(127.0 * 127 * D));
     free(w), free(x);
+}
+
+static void check_dot(hrk_table k)
+{
+    const hrk_table ref = hrk_table_make(HR_ISA_REF);
+    enum { M = 7 };
+    static uint32_t codes[M * MOST];
+    static float x[MOST], scale[M] = {1, 0.25f, 3, 1, 2, 0.01f, 1};
+    for (int64_t i = 0; i < MOST; i++)
+        x[i] = uniform((uint32_t)i, 1, 8);
+    for (int t = 0; t < TYPES; t++)
+        for (int s = 0; s < SIZES; s++)
+            for (int64_t rows = 0; rows <= M; rows++) {
+                hr_dtype d;
+                assert_true(hr_dtype_parse(types[t], &d));
+                const size_t pitch = (size_t)sizes[s] * d.bytes;
+                fill_codes(d, codes, M * sizes[s], 4, 1);
+                float one[M + 1], two[M + 1];
+                memset(one, 0xff, sizeof one);
+                memset(two, 0xff, sizeof two);
+                ref.dot(rows, sizes[s], codes, pitch, scale, d, x, one);
+                k.dot(rows, sizes[s], codes, pitch, scale, d, x, two);
+                assert_memory_equal(one, two, sizeof one);
+                for (int64_t m = 0; m < rows; m++) {
+                    double exact = 0, size = 0;
+                    for (int64_t i = 0; i < sizes[s]; i++) {
+                        const double v = (double)hr_dtype_load(d, (uint8_t *)codes + (size_t)m * pitch, i, 1) *
+                                         (d.id == HR_I8R ? (double)scale[m] : 1) * (double)x[i];
+                        exact += v;
+                        size += fabs(v);
+                    }
+                    assert_true(fabs((double)two[m] - exact) <= ((double)sizes[s] / 16 + 6) * 0x1p-24 * size);
+                }
+            }
+}
+
+static void check_reach(hrk_table k)
+{
+    const hrk_table ref = hrk_table_make(HR_ISA_REF);
+    float z[HRK_BP], error[HRK_BP], size[HRK_BP], limit[HRK_BP];
+    for (uint32_t round = 0; round < 500; round++) {
+        for (uint32_t j = 0; j < HRK_BP; j++) {
+            z[j] = uniform(round, j, 1);
+            error[j] = fabsf(uniform(round, j, 2));
+            size[j] = fabsf(uniform(round, j, 3));
+            limit[j] = j % 7 == 6 ? NAN : j % 5 == 4 ? INFINITY : j % 11 == 3 ? -INFINITY : uniform(round, j, 4);
+        }
+        const hrk_reach_args args = {.zscale = 0.7f, .bias = -0.2f, .size = 0.1f, .error = 0.3f};
+        const uint32_t bits = k.reach(z, args, error, size, limit);
+        assert_int_equal(bits, ref.reach(z, args, error, size, limit));
+        for (int j = 0; j < HRK_BP; j++) {
+            const double most = 0.7 * (double)(z[j] + 0.1f * error[j] + 0.3f * size[j]) - 0.2;
+            if (fabs(most - (double)limit[j]) > 1e-5 || isnan(limit[j]))
+                assert_int_equal(bits >> j & 1, most >= (double)limit[j]);
+        }
+    }
 }
 
 static void check_sparsify(hrk_table k)
@@ -257,6 +315,12 @@ static void test_gemm_i8(void **state)
     each_level(check_gemm_i8);
     each_level(check_gemm_i8_widest);
 }
+static void test_scores(void **state)
+{
+    (void)state;
+    each_level(check_dot);
+    each_level(check_reach);
+}
 static void test_sparsify(void **state)
 {
     (void)state;
@@ -271,7 +335,7 @@ static void test_sparse_panel(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_quantize), cmocka_unit_test(test_quantize_e4m3),
-                                       cmocka_unit_test(test_gemm_i8), cmocka_unit_test(test_sparsify),
+                                       cmocka_unit_test(test_gemm_i8), cmocka_unit_test(test_scores), cmocka_unit_test(test_sparsify),
                                        cmocka_unit_test(test_sparse_panel), cmocka_unit_test(test_unbiased)};
     return cmocka_run_group_tests_name("sparse kernels", tests, NULL, NULL);
 }

@@ -1,0 +1,253 @@
+/* Codes to floats and the SGD update, in vectors of HRK_VL lanes: what kernels/ref/codes_ref.c says number by number.
+ *
+ * Each v_ function is its namesake in dtype/dtype.h, operation by operation, so every lane goes through the same
+ * arithmetic as the reference; columns that do not fill a vector take the scalar text itself. Included with the vector
+ * operations of the ISA: the formats are constants at every call but for eXmY, whose shifts stay variable. */
+#include "kernels/body/variant.h"
+
+#define LIKELY(x) __builtin_expect(x, 1)
+#define INLINE static inline __attribute__((always_inline))
+
+typedef float vf __attribute__((vector_size(HRK_VL * 4), aligned(4), may_alias));
+typedef uint32_t vu __attribute__((vector_size(HRK_VL * 4), aligned(4), may_alias));
+
+INLINE vf all_f(float x)
+{
+    return x - (vf){0};
+}
+INLINE vu all_u(uint32_t x)
+{
+    return x - (vu){0};
+}
+INLINE vu abs_bits(vf v)
+{
+    return (vu)v & 0x7fffffffu;
+}
+
+INLINE vf v_saturate(vf v, float max)
+{
+    return LARGER(all_f(-max), SMALLER(all_f(max), v)) + 0.0f;
+}
+
+INLINE vu v_dither(vu u, vu r, int n)
+{
+    if (n > 16)
+        u += (r << (n - 16)) + (1u << (n - 17));
+    else
+        u += r >> (16 - n);
+    return u & ~((1u << n) - 1);
+}
+
+INLINE vf v_round_sr(vf v, vu r, hr_grid g)
+{
+    const int n = 23 - g.man;
+    if (g.emin == -126) /* bf16: no k */
+        return v_saturate((vf)v_dither((vu)v, r, n), g.max);
+    const vu smallest = all_u((uint32_t)(127 + g.emin) << 23);
+    const vf k = (vf)PICK(LESS(abs_bits(v), smallest), smallest | ((vu)v & 0x80000000u), (vu){0});
+    return v_saturate((vf)v_dither((vu)(v + k), r, n) - k, g.max);
+}
+
+INLINE vf v_round_nearest(vf v, hr_grid g)
+{
+    const int n = 23 - g.man;
+    const vu bits = (vu)v;
+    vu u = (bits + ((1u << (n - 1)) - 1) + (bits >> n & 1)) & ~((1u << n) - 1);
+    if (g.emin > -126) {
+        const float magic = 1.5f * hr_bits_f32((uint32_t)(127 + 23 + g.emin - g.man) << 23);
+        u = PICK(LESS(abs_bits(v), all_u((uint32_t)(127 + g.emin) << 23)), (vu)((v + magic) - magic), u);
+    }
+    return v_saturate((vf)u, g.max);
+}
+
+INLINE vf v_small_decode(vu magnitude, vu sign, int man, int emin)
+{
+    const vu at = magnitude << (23 - man), normal = at + ((uint32_t)(127 + emin - 1) << 23);
+    const uint32_t raise = (uint32_t)(127 + emin) << 23;
+    const vf low = (vf)(at + raise) - hr_bits_f32(raise);
+    return (vf)(PICK(LESS(magnitude, all_u(1u << man)), (vu)low, normal) | sign);
+}
+
+/* The code without its sign. */
+INLINE vu v_small_encode(vf on_grid, int man, int emin)
+{
+    const vu abs = abs_bits(on_grid);
+    const uint32_t smallest = (uint32_t)(127 + emin) << 23;
+    const vu normal = (abs - ((uint32_t)(127 + emin - 1) << 23)) >> (23 - man);
+    const vu low = ((vu)((vf)abs + hr_bits_f32(smallest)) - smallest) >> (23 - man);
+    return PICK(LESS(abs, all_u(smallest)), low, normal);
+}
+
+/* The code of v rounded stochastically: hr_round_sr and its encoding at once, in integers. The code of a number is the
+ * distance of its bits from those of zero's place on the same scale, in units of the last place, so rounding is an
+ * addition and a shift, and saturation a minimum. Below the smallest normal, adding it aligns the grid, as in
+ * hr_round_sr. Not for NaN. */
+INLINE vu v_code_sr(vf v, vu r, hr_grid g, int bits)
+{
+    const int n = 23 - g.man;
+    const uint32_t smallest = (uint32_t)(127 + g.emin) << 23, zero = smallest - (1u << 23);
+    const uint32_t half = n > 16 ? 1u << (n - 17) : 0u, most = (hr_f32_bits(g.max) - zero) >> n;
+    const vu abs = abs_bits(v);
+    const MASK low = LESS(abs, all_u(smallest));
+    const vu aligned = PICK(low, (vu)((vf)abs + hr_bits_f32(smallest)), abs);
+    const vu from = PICK(low, all_u(half - smallest), all_u(half - zero));
+    const vu code = LEAST((aligned + from + (n > 16 ? r << (n - 16) : r >> (16 - n))) >> n, all_u(most));
+    return code | NONZERO(code, ((vu)v >> 31) << bits);
+}
+
+/* A float format stored in `bytes` bytes; f32 is the one without a grid. */
+typedef struct format {
+    hr_grid grid;
+    int bytes, bits; /* bits below the sign */
+} format;
+
+static const format f32 = {.bytes = 4}, bf16 = {{7, -126, 0x1.fep127f}, 2, 15}, f16 = {{10, -14, 65504.0f}, 2, 15},
+                    e4m3 = {{3, -6, 448.0f}, 1, 7}, e5m2 = {{2, -14, 57344.0f}, 1, 7};
+
+static format exmy(hr_dtype t)
+{
+    return (format){hr_grid_exmy(t.exp_bits, t.man_bits), 1, t.exp_bits + t.man_bits};
+}
+
+INLINE vf decode_vector(const void *codes, const format f)
+{
+    if (f.bytes == 4)
+        return *(const vf *)codes;
+    const vu c = f.bytes == 2 ? LOAD16(codes) : LOAD8(codes);
+    if (f.grid.emin == -126)
+        return (vf)(c << 16);
+    return v_small_decode(c & ((1u << f.bits) - 1), (c >> f.bits) << 31, f.grid.man, f.grid.emin);
+}
+
+INLINE vu encode_vector(vf on_grid, const format f)
+{
+    const vu bits = (vu)on_grid;
+    if (f.grid.emin == -126)
+        return bits >> 16;
+    const vu e = v_small_encode(on_grid, f.grid.man, f.grid.emin) | (bits & 0x80000000u);
+    return (e & ((1u << f.bits) - 1)) | (f.bytes == 2 ? e >> 16 : (e >> 31) << f.bits);
+}
+
+/* ---- decode ---- */
+
+/* Columns go to panels of HRK_DP, `stride` floats apart. */
+INLINE void decode_run(int64_t n, const void *codes, const format f, hr_dtype dtype, int64_t stride, float *out)
+{
+    const char *c = codes;
+    for (; n > 0; n -= HRK_DP, c += HRK_DP * f.bytes, out += stride) {
+        const int64_t m = n < HRK_DP ? n : HRK_DP;
+        int64_t i = 0;
+        for (; i + HRK_VL <= m; i += HRK_VL)
+            *(vf *)(void *)(out + i) = decode_vector(c + i * f.bytes, f);
+        for (; i < m; i++)
+            out[i] = hr_dtype_load(dtype, c, i, 1.0f);
+    }
+}
+
+static void decode_i8r(int64_t n, const int8_t *c, float scale, int64_t stride, float *out)
+{
+    for (; n > 0; n -= HRK_DP, c += HRK_DP, out += stride) {
+        const int64_t m = n < HRK_DP ? n : HRK_DP;
+        int64_t i = 0;
+        for (; i + HRK_VL <= m; i += HRK_VL)
+            *(vf *)(void *)(out + i) = LOAD_I8(c + i) * scale;
+        for (; i < m; i++)
+            out[i] = (float)c[i] * scale;
+    }
+}
+
+HRK_BEGIN(void, decode_row, int64_t n, const void *codes, float scale, hr_dtype dtype, int64_t stride, float *out)
+{
+    switch (dtype.id) {
+    case HR_F32: decode_run(n, codes, f32, dtype, stride, out); break;
+    case HR_BF16: decode_run(n, codes, bf16, dtype, stride, out); break;
+    case HR_F16: decode_run(n, codes, f16, dtype, stride, out); break;
+    case HR_E4M3: decode_run(n, codes, e4m3, dtype, stride, out); break;
+    case HR_E5M2: decode_run(n, codes, e5m2, dtype, stride, out); break;
+    case HR_I8R: decode_i8r(n, codes, scale, stride, out); break;
+    default: decode_run(n, codes, exmy(dtype), dtype, stride, out);
+    }
+}
+
+HRK_BEGIN(void, decode, int64_t n, const void *codes, float scale, hr_dtype dtype, float *out)
+{
+    HRK_NAME(decode_row)(n, codes, scale, dtype, HRK_DP, out);
+}
+
+/* ---- update ---- */
+
+/* `w` holds the decoded codes, in rows HRK_DP apart, as do dw and draws; NULL: they are decoded here (one row). */
+INLINE void update_rows(int64_t rows, int64_t n, void *codes, size_t pitch, const float *w, const float *dw,
+                        const uint16_t *draws, const hrk_sgd_args args, const format f, const hr_rounding rounding)
+{
+    for (int64_t r = 0; r < rows; r++, dw += HRK_DP, draws += HRK_DP) {
+        char *c = (char *)codes + (size_t)r * pitch;
+        int64_t i = 0;
+        for (; i + HRK_VL <= n; i += HRK_VL) {
+            const vf old = w ? *(const vf *)(const void *)(w + i) : decode_vector(c + i * f.bytes, f);
+            const vf v = FMA(all_f(-args.step), *(const vf *)(const void *)(dw + i), args.keep * old);
+            if (f.bytes == 4) {
+                *(vf *)(void *)(c + i * 4) = v + 0.0f;
+                continue;
+            }
+            vu code;
+            if (rounding == HR_ROUND_STOCHASTIC && f.grid.emin > -126 && LIKELY(!ANY_NAN(v)))
+                code = v_code_sr(v, LOAD16(draws + i), f.grid, f.bits);
+            else if (rounding == HR_ROUND_STOCHASTIC)
+                code = encode_vector(v_round_sr(v, LOAD16(draws + i), f.grid), f);
+            else if (rounding == HR_ROUND_ELMO)
+                code = encode_vector(v_round_nearest((vf)v_dither((vu)v, LOAD16(draws + i), 23 - f.grid.man), f.grid), f);
+            else
+                code = encode_vector(v_round_nearest(v, f.grid), f);
+            if (f.bytes == 2)
+                STORE16(c + i * 2, code);
+            else
+                STORE8(c + i, code);
+        }
+        for (; i < n; i++) {
+            const float old = w ? w[i] : hr_dtype_load(args.dtype, c, i, 1.0f);
+            const float v = fmaf(-args.step, dw[i], args.keep * old);
+            const uint16_t draw = rounding != HR_ROUND_NEAREST && f.bytes != 4 ? draws[i] : 0;
+            hr_dtype_store(args.dtype, c, i, hr_dtype_round(args.dtype, rounding, v, draw), 1.0f);
+        }
+        if (w)
+            w += HRK_DP;
+    }
+}
+
+#define UPDATE(format)                                                                                                 \
+    if (args.rounding == HR_ROUND_STOCHASTIC)                                                                          \
+        update_rows(rows, n, codes, pitch, w, dw, draws, args, format, HR_ROUND_STOCHASTIC);                           \
+    else if (args.rounding == HR_ROUND_ELMO)                                                                           \
+        update_rows(rows, n, codes, pitch, w, dw, draws, args, format, HR_ROUND_ELMO);                                 \
+    else                                                                                                               \
+        update_rows(rows, n, codes, pitch, w, dw, draws, args, format, HR_ROUND_NEAREST);                              \
+    break;
+
+INLINE void update(int64_t rows, int64_t n, void *codes, size_t pitch, const float *w, const float *dw, const uint16_t *draws,
+                   hrk_sgd_args args)
+{
+    switch (args.dtype.id) {
+    case HR_F32: update_rows(rows, n, codes, pitch, w, dw, draws, args, f32, HR_ROUND_NEAREST); break;
+    case HR_BF16: UPDATE(bf16)
+    case HR_F16: UPDATE(f16)
+    case HR_E4M3: UPDATE(e4m3)
+    case HR_E5M2: UPDATE(e5m2)
+    case HR_EXMY: {
+        const format f = exmy(args.dtype);
+        UPDATE(f)
+    }
+    default: break;
+    }
+}
+
+HRK_BEGIN(void, sgd_panel, int64_t rows, int64_t n, void *codes, size_t pitch, const float *w, const float *dw,
+          const uint16_t *draws, hrk_sgd_args args)
+{
+    update(rows, n, codes, pitch, w, dw, draws, args);
+}
+
+HRK_BEGIN(void, sgd, int64_t n, void *codes, const float *dw, const uint16_t *draws, hrk_sgd_args args)
+{
+    update(1, n, codes, 0, NULL, dw, draws, args);
+}
