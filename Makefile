@@ -4,12 +4,13 @@
 #   make         build the library, the tool and the tests
 #   make demo    real data from this machine's package index: train, evaluate, predict
 #   make check   every test
-#   make bench   the head's step against OpenBLAS
+#   make bench   the head's step against OpenBLAS: a few shapes, a minute
+#   make bench-full   all shapes: bench/results/head.jsonl and docs/bench.svg, a quarter of an hour
 
 PRESET ?= release
 BUILD := build/$(PRESET)
 
-.PHONY: all deps build demo check bench evidence clean
+.PHONY: all deps build demo check bench bench-full evidence clean
 all: build
 
 deps:
@@ -26,8 +27,10 @@ check: build
 	@cd $(BUILD) && ctest --output-on-failure
 
 bench: build
-	@$(BUILD)/bench_head 256 256 65536 1
-	@$(BUILD)/bench_head 256 768 65536 1
+	@bench/run.sh --quick $(BUILD)
+
+bench-full: build
+	@bench/run.sh $(BUILD)
 
 evidence: build
 	@tools/evidence.sh $(BUILD) demo

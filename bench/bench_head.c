@@ -228,6 +228,7 @@ static bench_summary summarize(bench_times *t, int rounds)
 typedef struct bench_machine {
     char cpu[64];
     double peak, read;
+    double load; /* programs wanting a processor in the last minute, this one included: above `threads`, distrust the wall clock */
 } bench_machine;
 
 static void print_text(const bench_shape *s, const char *mode, const char *type, bench_summary own, double base, double peak)
@@ -256,17 +257,19 @@ static void print_json(const bench_shape *s, const bench_case *c, const char *is
            base.spread, base.processor * 1e3, base.median / own.median);
     if (c->mode->gradient == HR_GRADIENT_SPARSE)
         printf("\"density\": %.6f, ", density);
-    printf("\"peak_gflops\": %.1f, \"read_gbs\": %.1f}\n", m->peak, m->read);
+    printf("\"peak_gflops\": %.1f, \"read_gbs\": %.1f, \"load\": %.2f}\n", m->peak, m->read, m->load);
 }
 
 static void report(hr_ctx *ctx, const bench_shape *s, bench_times *base_times, bench_case *cases, int count, bool json)
 {
     bench_machine m = {.peak = bench_peak_gflops(ctx), .read = bench_read_gbs(ctx)};
     bench_cpu_name(m.cpu);
+    if (getloadavg(&m.load, 1) < 1)
+        m.load = -1;
     const bench_summary base = summarize(base_times, s->rounds);
     if (!json) {
-        printf("B %lld  D %lld  L %lld  threads %d  rounds %d  (%s, %s; peak %.0f GF/s, read %.1f GB/s)\n", (long long)s->B,
-               (long long)s->D, (long long)s->L, s->threads, s->rounds, m.cpu, hr_ctx_isa(ctx), m.peak, m.read);
+        printf("B %lld  D %lld  L %lld  threads %d  rounds %d  (%s, %s; peak %.0f GF/s, read %.1f GB/s, load %.1f)\n", (long long)s->B,
+               (long long)s->D, (long long)s->L, s->threads, s->rounds, m.cpu, hr_ctx_isa(ctx), m.peak, m.read, m.load);
         print_text(s, "blas", "f32", base, base.median, m.peak);
         printf("  (OpenBLAS, %s kernels)\n", openblas_get_corename());
     }

@@ -82,9 +82,10 @@ typedef struct hrk_quantized {
 typedef hrk_quantized hrk_quantize_fn(int64_t n, const void *codes, float row_scale, hr_dtype dtype, int8_t *q);
 
 /* The int8 product: c[m][j] = s * (w_scale[m] * x_scale[j]), s = sum over k < 4 * groups of w[m * pitch + k] * (x - 128), exact
- * (below 2^31 for 4 * groups <= 131,072), converted to float. x (groups, BP, 4); c (M, BP) with row stride BP. */
+ * (below 2^31 for 4 * groups <= 131,072), converted to float. x (groups, BP, 4); c (M, BP) with row stride BP.
+ * On the way it asks the memory for the next `ahead_bytes` bytes from `ahead`, evenly: asked for in one burst, most are lost. */
 typedef void hrk_gemm_i8_fn(int64_t M, int64_t groups, const int8_t *w, int64_t pitch, const int32_t *w_sum, const float *w_scale,
-                            const uint8_t *x, const float *x_scale, float *c);
+                            const uint8_t *x, const float *x_scale, float *c, const uint8_t *ahead, size_t ahead_bytes);
 
 /* One label's gradient as a list: hr_keep (dtype/keep.h) on fma(zscale, z[b], bias) for b < n. z[b] is at
  * z[b / BP * stride + b % BP], readable to the end of the last panel, as are the draws. Kept entries go to row[], g[] (gscale * value),

@@ -60,12 +60,13 @@ INLINE vf v_round_nearest(vf v, hr_grid g)
     return v_saturate((vf)u, g.max);
 }
 
+/* Of the two readings of a code, as a normal and as a subnormal number, the right one is the smaller. */
 INLINE vf v_small_decode(vu magnitude, vu sign, int man, int emin)
 {
     const vu at = magnitude << (23 - man), normal = at + ((uint32_t)(127 + emin - 1) << 23);
     const uint32_t raise = (uint32_t)(127 + emin) << 23;
     const vf low = (vf)(at + raise) - hr_bits_f32(raise);
-    return (vf)(PICK(LESS(magnitude, all_u(1u << man)), (vu)low, normal) | sign);
+    return (vf)(LEAST((vu)low, normal) | sign);
 }
 
 /* The code without its sign. */
@@ -78,21 +79,18 @@ INLINE vu v_small_encode(vf on_grid, int man, int emin)
     return PICK(LESS(abs, all_u(smallest)), low, normal);
 }
 
-/* The code of v rounded stochastically: hr_round_sr and its encoding at once, in integers. The code of a number is the
- * distance of its bits from those of zero's place on the same scale, in units of the last place, so rounding is an
- * addition and a shift, and saturation a minimum. Below the smallest normal, adding it aligns the grid, as in
- * hr_round_sr. Not for NaN. */
+/* The code of v rounded stochastically: hr_round_sr and its encoding at once, in integers. The bits of |v|, counted from those of
+ * the place where zero would be, are its code with n more digits, so rounding is an addition and a shift, and saturation a minimum.
+ * Below the smallest normal s, |v| + s is on the right grid, as in hr_round_sr, and its bits count from those of s; of these two
+ * counts the larger one is right, since |v| + s > 2 |v| just there. Not for NaN. */
 INLINE vu v_code_sr(vf v, vu r, hr_grid g, int bits)
 {
     const int n = 23 - g.man;
-    const uint32_t smallest = (uint32_t)(127 + g.emin) << 23, zero = smallest - (1u << 23);
+    const uint32_t s = (uint32_t)(127 + g.emin) << 23, zero = s - (1u << 23);
     const uint32_t half = n > 16 ? 1u << (n - 17) : 0u, most = (hr_f32_bits(g.max) - zero) >> n;
-    const vu abs = abs_bits(v);
-    const MASK low = LESS(abs, all_u(smallest));
-    const vu aligned = PICK(low, (vu)((vf)abs + hr_bits_f32(smallest)), abs);
-    const vu from = PICK(low, all_u(half - smallest), all_u(half - zero));
-    const vu code = LEAST((aligned + from + (n > 16 ? r << (n - 16) : r >> (16 - n))) >> n, all_u(most));
-    return code | NONZERO(code, ((vu)v >> 31) << bits);
+    const vu abs = abs_bits(v), low = (vu)((vf)abs + hr_bits_f32(s)) - (s - half), normal = abs - (zero - half);
+    const vu code = LEAST((MOST_SIGNED(normal, low) + (n > 16 ? r << (n - 16) : r >> (16 - n))) >> n, all_u(most));
+    return code | ((vu)v & -code & 0x80000000u) >> (31 - bits); /* no sign for zero */
 }
 
 /* A float format stored in `bytes` bytes; f32 is the one without a grid. */
@@ -176,15 +174,17 @@ HRK_BEGIN(void, decode, int64_t n, const void *codes, float scale, hr_dtype dtyp
 
 /* ---- update ---- */
 
-/* `w` holds the decoded codes, in rows HRK_DP apart, as do dw and draws; NULL: they are decoded here (one row). */
+/* `decoded`: w holds the decoded codes, in rows HRK_DP apart as those of dw and draws; else they are decoded here, and there is
+ * one row. */
 INLINE void update_rows(int64_t rows, int64_t n, void *codes, size_t pitch, const float *w, const float *dw,
-                        const uint16_t *draws, const hrk_sgd_args args, const format f, const hr_rounding rounding)
+                        const uint16_t *draws, const hrk_sgd_args args, const format f, const hr_rounding rounding,
+                        const bool decoded)
 {
     for (int64_t r = 0; r < rows; r++, dw += HRK_DP, draws += HRK_DP) {
         char *c = (char *)codes + (size_t)r * pitch;
         int64_t i = 0;
         for (; i + HRK_VL <= n; i += HRK_VL) {
-            const vf old = w ? *(const vf *)(const void *)(w + i) : decode_vector(c + i * f.bytes, f);
+            const vf old = decoded ? *(const vf *)(const void *)(w + i) : decode_vector(c + i * f.bytes, f);
             const vf v = FMA(all_f(-args.step), *(const vf *)(const void *)(dw + i), args.keep * old);
             if (f.bytes == 4) {
                 *(vf *)(void *)(c + i * 4) = v + 0.0f;
@@ -205,30 +205,30 @@ INLINE void update_rows(int64_t rows, int64_t n, void *codes, size_t pitch, cons
                 STORE8(c + i, code);
         }
         for (; i < n; i++) {
-            const float old = w ? w[i] : hr_dtype_load(args.dtype, c, i, 1.0f);
+            const float old = decoded ? w[i] : hr_dtype_load(args.dtype, c, i, 1.0f);
             const float v = fmaf(-args.step, dw[i], args.keep * old);
             const uint16_t draw = rounding != HR_ROUND_NEAREST && f.bytes != 4 ? draws[i] : 0;
             hr_dtype_store(args.dtype, c, i, hr_dtype_round(args.dtype, rounding, v, draw), 1.0f);
         }
-        if (w)
+        if (decoded)
             w += HRK_DP;
     }
 }
 
 #define UPDATE(format)                                                                                                 \
     if (args.rounding == HR_ROUND_STOCHASTIC)                                                                          \
-        update_rows(rows, n, codes, pitch, w, dw, draws, args, format, HR_ROUND_STOCHASTIC);                           \
+        update_rows(rows, n, codes, pitch, w, dw, draws, args, format, HR_ROUND_STOCHASTIC, decoded);                  \
     else if (args.rounding == HR_ROUND_ELMO)                                                                           \
-        update_rows(rows, n, codes, pitch, w, dw, draws, args, format, HR_ROUND_ELMO);                                 \
+        update_rows(rows, n, codes, pitch, w, dw, draws, args, format, HR_ROUND_ELMO, decoded);                        \
     else                                                                                                               \
-        update_rows(rows, n, codes, pitch, w, dw, draws, args, format, HR_ROUND_NEAREST);                              \
+        update_rows(rows, n, codes, pitch, w, dw, draws, args, format, HR_ROUND_NEAREST, decoded);                     \
     break;
 
 INLINE void update(int64_t rows, int64_t n, void *codes, size_t pitch, const float *w, const float *dw, const uint16_t *draws,
-                   hrk_sgd_args args)
+                   hrk_sgd_args args, const bool decoded)
 {
     switch (args.dtype.id) {
-    case HR_F32: update_rows(rows, n, codes, pitch, w, dw, draws, args, f32, HR_ROUND_NEAREST); break;
+    case HR_F32: update_rows(rows, n, codes, pitch, w, dw, draws, args, f32, HR_ROUND_NEAREST, decoded); break;
     case HR_BF16: UPDATE(bf16)
     case HR_F16: UPDATE(f16)
     case HR_E4M3: UPDATE(e4m3)
@@ -244,10 +244,10 @@ INLINE void update(int64_t rows, int64_t n, void *codes, size_t pitch, const flo
 HRK_BEGIN(void, sgd_panel, int64_t rows, int64_t n, void *codes, size_t pitch, const float *w, const float *dw,
           const uint16_t *draws, hrk_sgd_args args)
 {
-    update(rows, n, codes, pitch, w, dw, draws, args);
+    update(rows, n, codes, pitch, w, dw, draws, args, true);
 }
 
 HRK_BEGIN(void, sgd, int64_t n, void *codes, const float *dw, const uint16_t *draws, hrk_sgd_args args)
 {
-    update(1, n, codes, 0, NULL, dw, draws, args);
+    update(1, n, codes, 0, NULL, dw, draws, args, false);
 }

@@ -21,7 +21,8 @@
 #define HRK_DRAWS(operation) HRK_BEGIN(void, operation, hr_rng rng, uint32_t row, int64_t n, uint16_t *out)
 #define HRK_GEMM_I8(operation)                                                                                         \
     HRK_BEGIN(void, operation, int64_t M, int64_t groups, const int8_t *w, int64_t pitch, const int32_t *w_sum,        \
-              const float *w_scale, const uint8_t *x, const float *x_scale, float *c)
+              const float *w_scale, const uint8_t *x, const float *x_scale, float *c, const uint8_t *ahead,            \
+              size_t ahead_bytes)
 #define HRK_SPARSIFY(operation)                                                                                        \
     HRK_BEGIN(int64_t, operation, int64_t n, const float *z, int64_t stride, const uint16_t *draws,                    \
               hrk_sparsify_args args, uint32_t *row, float *g_out)

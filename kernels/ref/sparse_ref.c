@@ -66,7 +66,7 @@ HRK_GEMM_I8(gemm_i8)
             c[m * HRK_BP + j] = (float)s * (w_scale[m] * x_scale[j]);
         }
     }
-    (void)w_sum;
+    (void)w_sum, (void)ahead, (void)ahead_bytes;
 }
 
 HRK_SPARSIFY(sparsify)

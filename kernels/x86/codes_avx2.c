@@ -8,11 +8,10 @@
 #define SMALLER(a, b) ((vf)_mm256_min_ps((__m256)(a), (__m256)(b)))
 #define LARGER(a, b) ((vf)_mm256_max_ps((__m256)(a), (__m256)(b)))
 /* both below 2^31 at every call, so the signed comparison will do */
-#define MASK __m256i
 #define LESS(a, b) _mm256_cmpgt_epi32((__m256i)(b), (__m256i)(a))
 #define PICK(mask, a, b) ((vu)_mm256_blendv_epi8((__m256i)(b), (__m256i)(a), mask))
 #define LEAST(a, b) ((vu)_mm256_min_epu32((__m256i)(a), (__m256i)(b)))
-#define NONZERO(x, v) ((vu)_mm256_andnot_si256(_mm256_cmpeq_epi32((__m256i)(x), _mm256_setzero_si256()), (__m256i)(v)))
+#define MOST_SIGNED(a, b) ((vu)_mm256_max_epi32((__m256i)(a), (__m256i)(b)))
 #define ANY_NAN(v) _mm256_movemask_ps(_mm256_cmp_ps((__m256)(v), (__m256)(v), _CMP_UNORD_Q))
 #define LOAD8(p) ((vu)_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)(p))))
 #define LOAD16(p) ((vu)_mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)(const void *)(p))))

@@ -7,11 +7,10 @@
 /* as the comparisons of hr_saturate: the second operand where it is NaN */
 #define SMALLER(a, b) ((vf)_mm512_min_ps((__m512)(a), (__m512)(b)))
 #define LARGER(a, b) ((vf)_mm512_max_ps((__m512)(a), (__m512)(b)))
-#define MASK __mmask16
 #define LESS(a, b) _mm512_cmplt_epu32_mask((__m512i)(a), (__m512i)(b))
 #define PICK(mask, a, b) ((vu)_mm512_mask_blend_epi32(mask, (__m512i)(b), (__m512i)(a)))
 #define LEAST(a, b) ((vu)_mm512_min_epu32((__m512i)(a), (__m512i)(b)))
-#define NONZERO(x, v) ((vu)_mm512_maskz_mov_epi32(_mm512_test_epi32_mask((__m512i)(x), (__m512i)(x)), (__m512i)(v)))
+#define MOST_SIGNED(a, b) ((vu)_mm512_max_epi32((__m512i)(a), (__m512i)(b)))
 #define ANY_NAN(v) _mm512_cmp_ps_mask((__m512)(v), (__m512)(v), _CMP_UNORD_Q)
 #define LOAD8(p) ((vu)_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)(const void *)(p))))
 #define LOAD16(p) ((vu)_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)(const void *)(p))))

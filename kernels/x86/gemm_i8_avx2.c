@@ -8,13 +8,14 @@
 #define INLINE static inline __attribute__((always_inline))
 
 INLINE void micro(const int rows, int64_t groups, const int8_t *w, int64_t pitch, const float *w_scale, const uint8_t *x,
-                  const float *x_scale, float *c)
+                  const float *x_scale, float *c, const uint8_t *ahead, size_t step)
 {
     __m256i acc[2][4];
     for (int m = 0; m < rows; m++)
         for (int v = 0; v < 4; v++)
             acc[m][v] = _mm256_setzero_si256();
     for (int64_t k = 0; k < groups; k++) {
+        __builtin_prefetch(ahead + (size_t)k * step, 0, 2);
         __m256i xs[4];
         for (int v = 0; v < 4; v++)
             xs[v] = _mm256_xor_si256(_mm256_loadu_si256((const __m256i *)(const void *)(x + k * 128 + 32 * v)), _mm256_set1_epi8(-128));
@@ -38,8 +39,9 @@ INLINE void micro(const int rows, int64_t groups, const int8_t *w, int64_t pitch
 HRK_GEMM_I8(gemm_i8)
 {
     (void)w_sum;
-    for (; M >= 2; M -= 2, w += 2 * pitch, w_scale += 2, c += 2 * HRK_BP)
-        micro(2, groups, w, pitch, w_scale, x, x_scale, c);
+    const size_t step = M > 0 && groups > 0 ? ahead_bytes / (size_t)(groups * ((M + 1) / 2)) : 0;
+    for (; M >= 2; M -= 2, w += 2 * pitch, w_scale += 2, c += 2 * HRK_BP, ahead += (size_t)groups * step)
+        micro(2, groups, w, pitch, w_scale, x, x_scale, c, ahead, step);
     if (M > 0)
-        micro(1, groups, w, pitch, w_scale, x, x_scale, c);
+        micro(1, groups, w, pitch, w_scale, x, x_scale, c, ahead, step);
 }

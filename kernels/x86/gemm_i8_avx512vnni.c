@@ -15,12 +15,13 @@ INLINE __m512i dot4(__m512i sum, __m512i x, __m512i w)
 }
 
 INLINE void micro(const int rows, int64_t groups, const int8_t *w, int64_t pitch, const int32_t *w_sum, const float *w_scale,
-                  const uint8_t *x, const float *x_scale, float *c)
+                  const uint8_t *x, const float *x_scale, float *c, const uint8_t *ahead, size_t step)
 {
     __m512i acc[12][2];
     for (int m = 0; m < rows; m++)
         acc[m][0] = acc[m][1] = _mm512_setzero_si512();
-    for (int64_t k = 0; k < groups; k++) {
+    for (int64_t k = 0; k < groups; k++, ahead += step) {
+        __builtin_prefetch(ahead, 0, 2);
         const __m512i x0 = _mm512_loadu_si512(x + k * 128), x1 = _mm512_loadu_si512(x + k * 128 + 64);
         for (int m = 0; m < rows; m++) {
             int32_t four;
@@ -39,11 +40,13 @@ INLINE void micro(const int rows, int64_t groups, const int8_t *w, int64_t pitch
 }
 
 #define ROWS(n)                                                                                                        \
-    for (; M >= n; M -= n, w += n * pitch, w_sum += n, w_scale += n, c += n * HRK_BP)                                  \
-        micro(n, groups, w, pitch, w_sum, w_scale, x, x_scale, c);
+    for (; M >= n; M -= n, w += n * pitch, w_sum += n, w_scale += n, c += n * HRK_BP, ahead += (size_t)groups * step)  \
+        micro(n, groups, w, pitch, w_sum, w_scale, x, x_scale, c, ahead, step);
 
 HRK_GEMM_I8(gemm_i8)
 {
+    const int64_t calls = groups * (M / 12 + M % 12 / 4 + M % 4);
+    const size_t step = calls > 0 ? ahead_bytes / (size_t)calls : 0;
     ROWS(12)
     ROWS(4)
     ROWS(1)

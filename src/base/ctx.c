@@ -119,6 +119,8 @@ static void account(hr_ctx *ctx, hr_mem_kind kind, size_t add, size_t take)
     pthread_mutex_unlock(&ctx->lock);
 }
 
+enum { HUGE_FROM = 8 << 20 };
+
 static void *allocate(hr_ctx *ctx, hr_mem_kind kind, size_t bytes, bool zero)
 {
     size_t total = hr_add(bytes, HEADER);
@@ -129,6 +131,10 @@ static void *allocate(hr_ctx *ctx, hr_mem_kind kind, size_t bytes, bool zero)
             mapped = hr_round_up(total, 4096);
             void *p = mmap(NULL, mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
             head = p == MAP_FAILED ? NULL : p;
+#ifdef MADV_HUGEPAGE
+            if (head && mapped >= HUGE_FROM)
+                (void)madvise(head, mapped, MADV_HUGEPAGE); /* fewer page faults and TLB misses; a wish only */
+#endif
         } else {
             head = aligned_alloc(HEADER, hr_round_up(total, HEADER));
             if (head && zero)

@@ -1,15 +1,6 @@
 /* The int8 product of a tile, and the search for the best labels with it. */
 #include "head/segment.h"
 
-/* Asks for the next tile's codes while the product of this one runs: piece `part` of `parts`. */
-static void prefetch_rows(const hr_segment *seg, int64_t row, int64_t rows, int64_t part, int64_t parts)
-{
-    const int64_t end = row + rows < seg->o.rows ? row + rows : seg->o.rows;
-    for (int64_t r = row + rows * part / parts; r < row + rows * (part + 1) / parts && r < end; r++)
-        for (size_t i = 0; i < seg->pitch; i += 64)
-            __builtin_prefetch(hr_segment_row(seg, r) + i);
-}
-
 static float row_scale(const hr_segment *seg, int64_t row)
 {
     return seg->o.dtype.id == HR_I8R ? *hr_segment_scale(seg, row) : 1.0f;
@@ -27,12 +18,14 @@ void hr_dense_int8_scores(const hr_segment *seg, const hrk_table *k, const hr_pa
         s->w_error[r] = w.scale * 0.5f * sqrtf((float)w.rounded);
         s->w_size[r] = w.scale * sqrtf((float)w.square) + s->w_error[r];
     }
-    const int64_t panels = x->padded / HRK_BP;
-    for (int64_t p = 0; p < panels; p++) {
-        prefetch_rows(seg, row + rows, rows, p, panels);
+    /* the next tile's codes, if they lie behind this one's, are asked for in equal parts */
+    const int64_t panels = x->padded / HRK_BP, next = row + rows, in_shard = seg->shard_rows - next % seg->shard_rows;
+    const int64_t ahead_rows = next < seg->o.rows ? (in_shard < rows ? in_shard : rows) : 0;
+    const uint8_t *ahead = ahead_rows ? hr_segment_row(seg, next) : hr_segment_row(seg, row);
+    const size_t part = (size_t)ahead_rows * seg->pitch / (size_t)panels;
+    for (int64_t p = 0; p < panels; p++)
         k->gemm_i8(rows, x->dim_q / 4, s->wq, x->dim_q, s->w_sum, s->w_scale, x->xq + p * x->dim_q * HRK_BP,
-                   x->x_scale + p * HRK_BP, s->g + p * rows * HRK_BP);
-    }
+                   x->x_scale + p * HRK_BP, s->g + p * rows * HRK_BP, ahead + (size_t)p * part, part);
 }
 
 /* A score that may be wanted. */
@@ -97,7 +90,7 @@ static void scan_int8(const hr_segment *seg, const hr_scan *scan, int64_t row, i
     }
 }
 
-enum { DIRECT = 2 }; /* so many queries are cheaper without the int8 product */
+enum { DIRECT = 3 }; /* so many queries are cheaper without the int8 product */
 
 void hr_dense_scan(const hr_segment *seg, const hr_scan *scan, int64_t row, int64_t rows, hr_tile_scratch *s)
 {

@@ -122,7 +122,7 @@ static void check_gemm_i8(hrk_table k)
                     w_sum[m] += w[m * 448 + i];
             }
             memset(c, 0xff, sizeof c);
-            k.gemm_i8(rows[r], groups[g], w, 448, w_sum, w_scale, x, x_scale, c);
+            k.gemm_i8(rows[r], groups[g], w, 448, w_sum, w_scale, x, x_scale, c, x, sizeof x);
             for (int64_t m = 0; m < rows[r]; m++)
                 for (int64_t j = 0; j < HRK_BP; j++) {
                     int64_t s = 0;
@@ -147,7 +147,7 @@ static void check_gemm_i8_widest(hrk_table k)
     float c[HRK_BP], x_scale[HRK_BP];
     for (int j = 0; j < HRK_BP; j++)
         x_scale[j] = 1;
-    k.gemm_i8(1, D / 4, w, D, &sum, (float[]){1}, x, x_scale, c);
+    k.gemm_i8(1, D / 4, w, D, &sum, (float[]){1}, x, x_scale, c, x, 64);
     for (int j = 0; j < HRK_BP; j++)
         assert_true(c[j] == (float)(127.0 * 127 * D));
     free(w), free(x);
