@@ -21,9 +21,11 @@ STYLE = """
   .panel { font-weight: 600; }
   .grid { stroke: #ddd; stroke-width: 1; }
   .one { stroke: #222; stroke-width: 1.2; }
+  .peak { stroke: #666; stroke-width: 1.2; stroke-dasharray: 4 3; fill: none; }
   .back { fill: #fff; }
   @media (prefers-color-scheme: dark) {
-    text { fill: #e6e6e6; } .quiet { fill: #a0a0a0; } .grid { stroke: #3a3f45; } .one { stroke: #e6e6e6; } .back { fill: #16191d; }
+    text { fill: #e6e6e6; } .quiet { fill: #a0a0a0; } .grid { stroke: #3a3f45; } .one { stroke: #e6e6e6; }
+    .peak { stroke: #a0a0a0; } .back { fill: #16191d; }
   }
 """
 
@@ -44,8 +46,13 @@ def steps(top):
     return [step * i for i in range(int(top / step) + 1)]
 
 
+def peak_ratio(row):
+    """The ratio of a step whose multiply-adds all ran at the machine's peak."""
+    return row["baseline_ms"] * 1e-3 * row["peak_gflops"] * 1e9 / (6.0 * row["B"] * row["D"] * row["L"])
+
+
 def ceiling(rows):
-    most = max(max(row["ratio"] for row in rows), 1.2)
+    most = max(max(row["ratio"], peak_ratio(row)) for row in rows)
     return 0.5 * -(-most // 0.5)
 
 
@@ -71,6 +78,15 @@ class Panel:
         for batch in self.batches:
             yield f'<text class="quiet" x="{self.x(batch):.1f}" y="{self.top + HEIGHT + 15}" text-anchor="middle">B {batch}</text>'
 
+    def peak(self, rows):
+        """The machine's peak, the median over the types of each B."""
+        points = []
+        for batch in self.batches:
+            ratios = sorted(peak_ratio(row) for row in rows if row["B"] == batch)
+            if ratios:
+                points.append(f"{self.x(batch):.1f},{self.y(ratios[len(ratios) // 2]):.1f}")
+        yield f'<polyline class="peak" points="{" ".join(points)}"/>'
+
     def line(self, name, rows):
         colour = COLOURS.get(name, "#888888")
         points = [(self.x(row["B"]), self.y(row["ratio"])) for row in sorted(rows, key=lambda row: row["B"])]
@@ -86,15 +102,18 @@ def legend(names, x, y):
         yield f'<circle cx="{x}" cy="{y - 4}" r="4" fill="{COLOURS.get(name, "#888888")}"/>'
         yield f'<text x="{x + 8}" y="{y}">{escape(name)}</text>'
         x += 24 + 8 * len(name)
+    yield f'<line class="peak" x1="{x}" x2="{x + 24}" y1="{y - 4}" y2="{y - 4}"/>'
+    yield f'<text x="{x + 30}" y="{y}">multiply-adds of the dense step at fp32 peak</text>'
 
 
 def draw(rows, mode):
-    columns = sorted({(row["D"], row["L"]) for row in rows})
+    columns = sorted({row["L"] for row in rows})
     threads = sorted({row["threads"] for row in rows})
+    lines = sorted({(row["threads"], row["D"]) for row in rows})
     batches = sorted({row["B"] for row in rows})
     names = [name for name in COLOURS if any(row["type"] == name for row in rows)]
     width = LEFT + len(columns) * (WIDTH + GAP_X)
-    height = TOP + len(threads) * (HEIGHT + GAP_Y)
+    height = TOP + len(lines) * (HEIGHT + GAP_Y)
     first = rows[0]
     peak = ", ".join(f'{max(r["peak_gflops"] for r in rows if r["threads"] == t):.0f} GF/s with {t} thread{"s" * (t > 1)}' for t in threads)
     yield f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}">'
@@ -104,14 +123,17 @@ def draw(rows, mode):
     yield (f'<text class="quiet" x="16" y="44">{escape(first["cpu"])}, {escape(first["isa"])}; OpenBLAS {escape(first["blas"])} kernels = 1×; '
            f'fp32 peak {peak}; {first["date"][:10]}, commit {escape(first["commit"])}</text>')
     yield from legend(names, 22, 64)
-    for i, count in enumerate(threads):
-        of_threads = [row for row in rows if row["threads"] == count]
-        high = ceiling(of_threads)
-        for j, (dim, labels) in enumerate(columns):
+    for i, (count, dim) in enumerate(lines):
+        high = ceiling([row for row in rows if row["threads"] == count])
+        for j, labels in enumerate(columns):
+            of_panel = [row for row in rows if (row["threads"], row["D"], row["L"]) == (count, dim, labels)]
+            if not of_panel:
+                continue
             panel = Panel(LEFT + j * (WIDTH + GAP_X), TOP + i * (HEIGHT + GAP_Y) + 8, batches, high)
             yield from panel.frame(f'D {dim}, L {short(labels)}, {count} thread{"s" * (count > 1)}')
+            yield from panel.peak(of_panel)
             for name in names:
-                of_line = [row for row in of_threads if (row["D"], row["L"], row["type"]) == (dim, labels, name)]
+                of_line = [row for row in of_panel if row["type"] == name]
                 if of_line:
                     yield from panel.line(name, of_line)
     yield "</svg>"

@@ -4,7 +4,8 @@
 #   bench/run.sh --quick [BUILD]           a few shapes, as text: a minute
 #   bench/run.sh [BUILD [RESULTS [SVG]]]   the grid, about a quarter of an hour: one JSON line for each measurement, and the chart
 #
-# RESULTS (bench/results/head.jsonl) is written anew, a shape at a time. HR_BENCH_ISA and HR_BENCH_BLAS choose kernels on either side.
+# RESULTS (bench/results/head.jsonl) is written anew, a shape at a time. HR_BENCH_ISA and HR_BENCH_BLAS choose kernels on either side,
+# HR_BENCH_THREADS ("1 2") the numbers of threads. More than one thread wants a machine that has nothing else to do.
 set -eu
 cd "$(dirname "$0")/.."
 quick=
@@ -41,7 +42,7 @@ shape() {
     "$bench" --json --types "$6" --modes "${7:-dense}" "$1" "$2" "$3" "$4" "$5" "$isa" >> "$results.tmp"
 }
 
-for threads in 1 2; do
+for threads in ${HR_BENCH_THREADS:-1 2}; do
     for dim in 384 768; do
         for batch in 64 128 256 512; do
             shape $batch $dim 4096 $threads 15 $all
@@ -50,9 +51,11 @@ for threads in 1 2; do
         shape 128 $dim 131072 $threads 5 $few
         shape 256 $dim 131072 $threads 5 $all
         shape 512 $dim 131072 $threads 3 $few
-        # the whole grid would take an hour here
+        # a step takes seconds here
         shape 64 $dim 670208 $threads 3 $few
-        shape 256 $dim 670208 $threads 3 e4m3
+        shape 128 $dim 670208 $threads 3 $few
+        shape 256 $dim 670208 $threads 3 bf16,e4m3
+        shape 512 $dim 670208 $threads 3 e4m3
     done
 done
 mv "$results.tmp" "$results"

@@ -251,3 +251,31 @@ HRK_BEGIN(void, sgd, int64_t n, void *codes, const float *dw, const uint16_t *dr
 {
     update(1, n, codes, 0, NULL, dw, draws, args, false);
 }
+
+/* hr_i8r_round_sr and hr_i8r_round_nearest, in vectors. */
+INLINE void update_i8r(int64_t n, int8_t *codes, float scale, float inv, const float *dw, const uint16_t *draws,
+                       const hrk_sgd_args args, const bool nearest)
+{
+    int64_t i = 0;
+    for (; i + HRK_VL <= n; i += HRK_VL) {
+        const vf v = FMA(all_f(-args.step), *(const vf *)(const void *)(dw + i), args.keep * (LOAD_I8(codes + i) * scale));
+        vf q = v * inv;
+        if (!nearest)
+            q = FLOOR(q + (TO_FLOAT(LOAD16(draws + i)) + 0.5f) * 0x1p-16f);
+        q = LARGER(all_f(-127.0f), SMALLER(all_f(127.0f), q));
+        STORE8(codes + i, TO_INT(nearest ? RINT(q) : q) & 0xffu);
+    }
+    for (; i < n; i++) {
+        const float v = fmaf(-args.step, dw[i], args.keep * ((float)codes[i] * scale));
+        codes[i] = nearest ? hr_i8r_round_nearest(v, inv) : hr_i8r_round_sr(v, inv, draws[i]);
+    }
+}
+
+HRK_BEGIN(void, sgd_i8r, int64_t n, int8_t *codes, float scale, float new_scale, const float *dw, const uint16_t *draws,
+          hrk_sgd_args args)
+{
+    if (args.rounding == HR_ROUND_NEAREST)
+        update_i8r(n, codes, scale, 1.0f / new_scale, dw, draws, args, true);
+    else
+        update_i8r(n, codes, scale, 1.0f / new_scale, dw, draws, args, false);
+}

@@ -1,4 +1,4 @@
-/* Everything that works on one element at a time: gradients, the update of i8r, Adam. The loops are written over
+/* Everything that works on one element at a time: gradients, the largest weight of an i8r row, Adam. The loops are written over
  * the inline arithmetic of dtype/, which the compiler turns into vectors of the ISA the file is compiled for; since
  * contraction and reassociation are off, each element goes through the same operations in every variant. */
 #include "dtype/sigmoid.h"
@@ -36,18 +36,6 @@ HRK_BEGIN(float, absmax_i8r, int64_t n, const int8_t *restrict codes, float scal
         most = u > most ? u : most;
     }
     return hr_bits_f32(most);
-}
-
-HRK_BEGIN(void, sgd_i8r, int64_t n, int8_t *restrict codes, float scale, float new_scale, const float *restrict dw,
-          const uint16_t *restrict draws, hrk_sgd_args args)
-{
-    const float inv = 1.0f / new_scale;
-    if (args.rounding == HR_ROUND_NEAREST)
-        for (int64_t i = 0; i < n; i++)
-            codes[i] = hr_i8r_round_nearest(fmaf(-args.step, dw[i], args.keep * ((float)codes[i] * scale)), inv);
-    else
-        for (int64_t i = 0; i < n; i++)
-            codes[i] = hr_i8r_round_sr(fmaf(-args.step, dw[i], args.keep * ((float)codes[i] * scale)), inv, draws[i]);
 }
 
 HRK_BEGIN(void, affine, int64_t n, float scale, float bias, float *restrict z)

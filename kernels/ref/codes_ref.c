@@ -86,3 +86,15 @@ HRK_BEGIN(void, sgd_panel, int64_t rows, int64_t n, void *codes, size_t pitch, c
         }
     }
 }
+
+HRK_BEGIN(void, sgd_i8r, int64_t n, int8_t *restrict codes, float scale, float new_scale, const float *restrict dw,
+          const uint16_t *restrict draws, hrk_sgd_args args)
+{
+    const float inv = 1.0f / new_scale;
+    if (args.rounding == HR_ROUND_NEAREST)
+        for (int64_t i = 0; i < n; i++)
+            codes[i] = hr_i8r_round_nearest(fmaf(-args.step, dw[i], args.keep * ((float)codes[i] * scale)), inv);
+    else
+        for (int64_t i = 0; i < n; i++)
+            codes[i] = hr_i8r_round_sr(fmaf(-args.step, dw[i], args.keep * ((float)codes[i] * scale)), inv, draws[i]);
+}

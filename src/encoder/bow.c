@@ -70,8 +70,20 @@ void hr_bow_backward(hr_encoder *e, const hr_encoder_batch *batch, uint64_t step
 
 typedef struct update_work {
     hr_encoder *e;
+    float lr;
     hrk_adam_args args;
 } update_work;
+
+/* AdaGrad (Duchi et al. 2011) with one accumulator for a row, the mean square of its gradients so far:
+ * v <- v + mean(g^2), w <- w - lr g / (sqrt(v) + eps). */
+static void adagrad_row(const hr_encoder *e, int64_t feature, const float *grad, float lr)
+{
+    const hr_dtype f32 = {.id = HR_F32, .bytes = sizeof(float)};
+    float square, *v = &e->embedding.v[feature];
+    e->be.k.dot(1, e->o.dim, grad, 0, NULL, f32, grad, &square);
+    *v += square / (float)e->o.dim;
+    e->be.k.axpy(e->o.dim, -lr / (sqrtf(*v) + e->o.eps), grad, e->embedding.w + feature * e->o.dim);
+}
 
 static void update_feature(void *arg, int64_t task, int worker)
 {
@@ -84,11 +96,15 @@ static void update_feature(void *arg, int64_t task, int worker)
         const uint32_t entry = (uint32_t)e->keys[i];
         e->be.k.axpy(dim, e->entry_value[entry], e->dh0 + (int64_t)e->entry_row[entry] * dim, grad);
     }
-    const int64_t at = (int64_t)(e->keys[e->group[task]] >> 32) * dim;
+    const int64_t feature = (int64_t)(e->keys[e->group[task]] >> 32), at = feature * dim;
+    if (e->o.optimizer == HR_ENCODER_ADAGRAD) {
+        adagrad_row(e, feature, grad, w->lr);
+        return;
+    }
     e->be.k.adam(dim, e->embedding.w + at, e->embedding.m + at, e->embedding.v + at, grad, w->args);
 }
 
-void hr_bow_update(hr_encoder *e, hrk_adam_args args)
+void hr_bow_update(hr_encoder *e, float lr, hrk_adam_args args)
 {
     hr_sort_high(e->keys, e->keys_tmp, e->pending, (uint32_t)(e->o.features - 1));
     int64_t groups = 0;
@@ -96,7 +112,7 @@ void hr_bow_update(hr_encoder *e, hrk_adam_args args)
         if (i == 0 || e->keys[i] >> 32 != e->keys[i - 1] >> 32)
             e->group[groups++] = i;
     e->group[groups] = e->pending;
-    update_work work = {.e = e, .args = args};
+    update_work work = {.e = e, .lr = lr, .args = args};
     hr_parallel_for(e->be.ctx, groups, update_feature, &work);
     e->pending = 0;
     e->pending_rows = 0;

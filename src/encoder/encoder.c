@@ -56,9 +56,10 @@ void hr_encoder_memory(const hr_encoder_options *o, int threads, size_t bytes[HR
     const size_t table = hr_mul((size_t)o->features, (size_t)o->dim * sizeof(float));
     size_t scratch = (o->residual ? 3 : 1) * bd + (size_t)o->max_batch * sizeof(float) +
                      (o->residual ? (size_t)threads * panel_bytes(o) : 0);
+    const size_t moments = o->optimizer == HR_ENCODER_ADAM ? hr_mul(table, 2) : hr_mul((size_t)o->features, sizeof(float));
     if (o->training) {
         bytes[HR_MEM_ENCODER_WEIGHTS] = hr_add(bytes[HR_MEM_ENCODER_WEIGHTS], hr_add(table, residual));
-        bytes[HR_MEM_ENCODER_STATE] = hr_add(bytes[HR_MEM_ENCODER_STATE], hr_add(hr_mul(table, 2), 3 * residual));
+        bytes[HR_MEM_ENCODER_STATE] = hr_add(bytes[HR_MEM_ENCODER_STATE], hr_add(moments, 3 * residual));
         scratch += (size_t)o->accumulate * bd + (o->residual ? bd : 0) + (size_t)threads * (size_t)o->dim * sizeof(float);
         scratch = hr_add(scratch, (size_t)max_entries(o) * (2 * sizeof(uint64_t) + 2 * sizeof(uint32_t)) +
                                       (size_t)(max_entries(o) + 1) * sizeof(int64_t));
@@ -75,6 +76,15 @@ static bool make_param(hr_ctx *ctx, hr_param *p, bool grad)
     if (grad)
         p->grad = HR_ARRAY0(ctx, HR_MEM_ENCODER_STATE, float, n);
     return p->w && p->m && p->v && (p->grad || !grad);
+}
+
+static bool make_embedding(hr_ctx *ctx, const hr_encoder_options *o, hr_param *p)
+{
+    if (o->optimizer == HR_ENCODER_ADAM)
+        return make_param(ctx, p, false);
+    p->w = HR_ARRAY0(ctx, HR_MEM_ENCODER_WEIGHTS, float, p->rows *p->cols);
+    p->v = HR_ARRAY0(ctx, HR_MEM_ENCODER_STATE, float, p->rows);
+    return p->w && p->v;
 }
 
 /* Sum of two uniform draws, zero mean, unit variance: nearly normal and exact on every machine. */
@@ -99,7 +109,7 @@ static hr_status create_training(hr_encoder *e)
     const hr_encoder_options *o = &e->o;
     const hr_mem_kind kind = HR_MEM_ENCODER_SCRATCH;
     e->owns = true;
-    if (!make_param(ctx, &e->embedding, false))
+    if (!make_embedding(ctx, o, &e->embedding))
         return HR_ERR_NOMEM;
     for (int i = 0; o->residual && i < HR_RESIDUAL_PARAMS; i++)
         if (!make_param(ctx, &e->residual[i], true))
@@ -323,7 +333,7 @@ void hr_encoder_update(hr_encoder *e, float lr, uint64_t t)
     if (e->o.type == HR_ENCODER_DENSE)
         return;
     hrk_adam_args args = adam_args(&e->o, lr, t);
-    hr_bow_update(e, args);
+    hr_bow_update(e, lr, args);
     for (int i = 0; e->o.residual && i < HR_RESIDUAL_PARAMS; i++) {
         adam_work work = {.e = e, .p = &e->residual[i], .args = args};
         work.args.keep = work.p->decays ? 1.0f - lr * e->o.weight_decay : 1.0f;
@@ -333,20 +343,20 @@ void hr_encoder_update(hr_encoder *e, float lr, uint64_t t)
 
 /* ---- state ---- */
 
-static void add_tensor(hr_tensor_list *list, const hr_param *p, const char *suffix, float *data, bool state)
+static void add_tensor(hr_tensor_list *list, const hr_param *p, const char *suffix, float *data, int64_t cols, bool state)
 {
     if (!data)
         return;
     hr_tensor *t = &list->item[list->count++];
-    *t = (hr_tensor){.type = HR_T_F32, .rows = p->rows, .cols = p->cols, .data = data, .state = state};
+    *t = (hr_tensor){.type = HR_T_F32, .rows = p->rows, .cols = cols, .data = data, .state = state};
     snprintf(t->name, sizeof t->name, "%s%s", p->name, suffix);
 }
 
 static void add_param(hr_tensor_list *list, const hr_param *p)
 {
-    add_tensor(list, p, "", p->w, false);
-    add_tensor(list, p, ".m", p->m, true);
-    add_tensor(list, p, ".v", p->v, true);
+    add_tensor(list, p, "", p->w, p->cols, false);
+    add_tensor(list, p, ".m", p->m, p->cols, true);
+    add_tensor(list, p, ".v", p->v, p->m ? p->cols : 1, true); /* AdaGrad: one for a row */
 }
 
 void hr_encoder_tensors(hr_encoder *e, hr_tensor_list *list)

@@ -3,7 +3,7 @@
  *
  *   bow    embedding bag h0 = sum_j v_j E[f_j]; residual block h = h0 + W2 relu(W1 h0 + b1) + b2; scaled to a given
  *          length; dropout. In the manner of DeepXML/Astec (Dahiya et al., WSDM 2021). The embeddings are updated by
- *          Adam on the rows a batch touches, the residual block by AdamW.
+ *          Adam or row-wise AdaGrad on the rows a batch touches, the residual block by AdamW.
  *   dense  given vectors, scaled to a given length; dropout. */
 #ifndef HR_ENCODER_ENCODER_H
 #define HR_ENCODER_ENCODER_H
@@ -12,6 +12,8 @@
 #include "dtype/tensor.h"
 
 typedef enum hr_encoder_type { HR_ENCODER_BOW, HR_ENCODER_DENSE } hr_encoder_type;
+
+typedef enum hr_encoder_optimizer { HR_ENCODER_ADAM, HR_ENCODER_ADAGRAD } hr_encoder_optimizer;
 
 typedef struct hr_encoder_options {
     hr_encoder_type type;
@@ -23,6 +25,7 @@ typedef struct hr_encoder_options {
     float norm;                  /* length of the output; 0: as it comes */
     float dropout, feature_dropout;
     float init;                  /* embeddings start normal-like with this scale / sqrt(D) */
+    hr_encoder_optimizer optimizer; /* of the embeddings */
     float beta1, beta2, eps, weight_decay;
     uint64_t seed;
 } hr_encoder_options;

@@ -5,7 +5,8 @@
 #include "backend/backend.h"
 #include "encoder/encoder.h"
 
-/* A parameter array with its gradient and Adam moments (NULL when not training). */
+/* A parameter array with its gradient and moments (NULL when not training); v has one number for each weight (Adam) or row (AdaGrad, m
+ * NULL). */
 typedef struct hr_param {
     const char *name;
     int64_t rows, cols;
@@ -40,7 +41,7 @@ float hr_bow_value(const hr_encoder *e, const hr_encoder_batch *batch, int64_t r
 void hr_bow_forward(hr_encoder *e, const hr_encoder_batch *batch, bool train, uint64_t step);
 /* Remembers dh (B, D), the gradient of h0, and where it goes. */
 void hr_bow_backward(hr_encoder *e, const hr_encoder_batch *batch, uint64_t step, const float *dh);
-void hr_bow_update(hr_encoder *e, hrk_adam_args args);
+void hr_bow_update(hr_encoder *e, float lr, hrk_adam_args args);
 
 /* h = h0 + W2 relu(W1 h0 + b1) + b2. */
 void hr_residual_forward(hr_encoder *e, int64_t rows);

@@ -21,6 +21,7 @@ static hr_encoder_options encoder_options(const hr_config *c, const hr_dataset *
         .dropout = (float)hr_config_number(c, "encoder.dropout"),
         .feature_dropout = (float)hr_config_number(c, "encoder.feature_dropout"),
         .init = (float)hr_config_number(c, "encoder.init"),
+        .optimizer = (hr_encoder_optimizer)hr_config_choice(c, "encoder.optimizer"),
         .beta1 = (float)hr_config_number(c, "encoder.beta1"),
         .beta2 = (float)hr_config_number(c, "encoder.beta2"),
         .eps = (float)hr_config_number(c, "encoder.eps"),

@@ -235,8 +235,15 @@ static void check_sgd_panel(hrk_table ref, hrk_table k)
                 for (int scale = 0; scale < 12; scale++) { /* from far below the formats to far above */
                     hrk_sgd_args args = {.step = ldexpf(0.37f, 4 * scale - 20), .keep = 0.99f, .rounding = (hr_rounding)rounding};
                     assert_true(hr_dtype_parse(types[t], &args.dtype));
-                    if (args.dtype.id == HR_I8R)
+                    if (args.dtype.id == HR_I8R) {
+                        memset(one, 0x5a, sizeof one);
+                        memcpy(two, one, sizeof one);
+                        const float fresh = ldexpf(1, scale - 6);
+                        ref.sgd_i8r(widths[s], (int8_t *)one, 0.25f, fresh, dw, draws, args);
+                        k.sgd_i8r(widths[s], (int8_t *)two, 0.25f, fresh, dw, draws, args);
+                        assert_memory_equal(one, two, sizeof one);
                         continue;
+                    }
                     memset(one, 0x5a, sizeof one);
                     for (int r = 0; r < ROWS; r++) {
                         fill_codes(args.dtype, one + r * PITCH, widths[s]);
