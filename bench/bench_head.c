@@ -122,13 +122,14 @@ static void free_data(bench_data *d)
 }
 
 /* The head's own initialisation is careful and slow: weights like the baseline's are written over zeros instead. */
-static void fill_codes(hr_head *head, const bench_data *d, hr_dtype type, float unit)
+static void fill_codes(hr_head *head, const bench_shape *s, const bench_data *d, hr_dtype type, float unit)
 {
+    const int64_t have = s->L * s->D < 1 << 20 ? s->L * s->D : 1 << 20;
     hr_tensor_list list = {0};
     hr_head_tensors(head, &list);
     for (int i = 0; i < list.count; i++) {
         const hr_tensor *t = &list.item[i];
-        const int64_t n = t->rows * t->cols, period = n < 1 << 20 ? n : 1 << 20;
+        const int64_t n = t->rows * t->cols, period = n < have ? n : have; /* rows of codes may be padded */
         const size_t element = hr_tensor_element_bytes(t->type);
         const bool scales = type.id == HR_I8R && t->type == HR_T_F32;
         for (int64_t j = 0; j < (scales ? n : period); j++) {
@@ -160,7 +161,7 @@ static hr_head *make_head(hr_ctx *ctx, const bench_shape *s, const bench_data *d
         fprintf(stderr, "bench_head: %s\n", hr_ctx_message(ctx));
         exit(71);
     }
-    fill_codes(head, d, *type, ldexpf(1, o.segment[0].scale_log2));
+    fill_codes(head, s, d, *type, ldexpf(1, o.segment[0].scale_log2));
     return head;
 }
 

@@ -115,13 +115,16 @@ def draw(rows, mode):
     width = LEFT + len(columns) * (WIDTH + GAP_X)
     height = TOP + len(lines) * (HEIGHT + GAP_Y)
     first = rows[0]
-    peak = ", ".join(f'{max(r["peak_gflops"] for r in rows if r["threads"] == t):.0f} GF/s with {t} thread{"s" * (t > 1)}' for t in threads)
+    best = {count: max(row["peak_gflops"] for row in rows if row["threads"] == count) for count in threads}
+    peak = ", ".join(f'{best[count]:.0f} GF/s with {count} thread{"s" * (count > 1)}' for count in threads)
     yield f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}">'
     yield f"<style>{STYLE}</style>"
     yield f'<rect class="back" width="{width}" height="{height}"/>'
-    yield f'<text class="title" x="16" y="26">Training step of the head ({escape(mode)}) relative to an fp32 step with OpenBLAS; higher is faster</text>'
-    yield (f'<text class="quiet" x="16" y="44">{escape(first["cpu"])}, {escape(first["isa"])}; OpenBLAS {escape(first["blas"])} kernels = 1×; '
-           f'fp32 peak {peak}; {first["date"][:10]}, commit {escape(first["commit"])}</text>')
+    title = f"Training step of the head ({mode}) relative to an fp32 step with OpenBLAS; higher is faster"
+    note = (f'{first["cpu"]}, {first["isa"]}; OpenBLAS {first["blas"]} kernels = 1×; fp32 peak {peak}; '
+            f'{first["date"][:10]}, commit {first["commit"]}')
+    yield f'<text class="title" x="16" y="26">{escape(title)}</text>'
+    yield f'<text class="quiet" x="16" y="44">{escape(note)}</text>'
     yield from legend(names, 22, 64)
     for i, (count, dim) in enumerate(lines):
         high = ceiling([row for row in rows if row["threads"] == count])

@@ -30,6 +30,18 @@ typedef struct hrk_left {
 typedef void hrk_gemm_panel_fn(int64_t M, int64_t K, hrk_left A, const float *panel, float *c, int64_t ldc, float scale,
                                int accumulate);
 
+/* The same on bf16, two of a sum at a time (dtype/pairs.h): K pairs, s = hr_pair_dot(A(m, k), panel[k][j], s), k = 0, 1, ... */
+typedef struct hrk_left16 {
+    const uint32_t *a;
+    int64_t row, step, kb, block;
+} hrk_left16;
+typedef void hrk_gemm16_fn(int64_t M, int64_t K, hrk_left16 A, const uint32_t *panel, float *c, int64_t ldc, float scale,
+                           int accumulate);
+/* out[i] = hr_bf16_operand of lo[i] below that of hi[i] (NULL: zeros). */
+typedef void hrk_pair_fn(int64_t n, const float *lo, const float *hi, uint32_t *out);
+/* out[i] = the pair v[2i], v[2i + 1], i < n / 2; n is even. */
+typedef void hrk_pair_row_fn(int64_t n, const float *v, uint32_t *out);
+
 /* out[i] = the 16-bit draw of (row, i), i < n. */
 typedef void hrk_draws_fn(hr_rng rng, uint32_t row, int64_t n, uint16_t *out);
 /* out[r * HRK_DP + i] = the draw of (row + r, column + i), r < rows, i < HRK_DP; column is a multiple of 8. */
@@ -135,6 +147,9 @@ typedef void hrk_adam_fn(int64_t n, float *w, float *m, float *v, const float *g
 
 typedef struct hrk_table {
     hrk_gemm_panel_fn *gemm_panel_bp, *gemm_panel_dp;
+    hrk_gemm16_fn *gemm16_bp, *gemm16_dp;
+    hrk_pair_fn *pair;
+    hrk_pair_row_fn *pair_row;
     hrk_draws_fn *draws;
     hrk_draws_panel_fn *draws_panel;
     hrk_grad_bce_fn *grad_bce;

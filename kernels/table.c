@@ -3,6 +3,7 @@
 
 #define HRK(operation, variant, level) hrk_##operation##_fn hrk_##operation##_##variant;
 typedef hrk_gemm_panel_fn hrk_gemm_panel_bp_fn, hrk_gemm_panel_dp_fn;
+typedef hrk_gemm16_fn hrk_gemm16_bp_fn, hrk_gemm16_dp_fn;
 #include "kernels/kernels.def"
 #undef HRK
 

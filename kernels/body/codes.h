@@ -1,8 +1,8 @@
 /* Codes to floats and the SGD update, in vectors of HRK_VL lanes: what kernels/ref/codes_ref.c says number by number.
  *
- * Each v_ function is its namesake in dtype/dtype.h, operation by operation, so every lane goes through the same
- * arithmetic as the reference; columns that do not fill a vector take the scalar text itself. Included with the vector
- * operations of the ISA: the formats are constants at every call but for eXmY, whose shifts stay variable. */
+ * Each v_ function gives the bits of its namesake in dtype/dtype.h, most by the same operations; columns that do not fill a
+ * vector take the scalar text itself. Included with the vector operations of the ISA: the formats are constants at every call
+ * but for eXmY, whose shifts stay variable. */
 #include "kernels/body/variant.h"
 
 #define LIKELY(x) __builtin_expect(x, 1)

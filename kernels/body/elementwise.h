@@ -1,6 +1,7 @@
 /* Everything that works on one element at a time: gradients, the largest weight of an i8r row, Adam. The loops are written over
  * the inline arithmetic of dtype/, which the compiler turns into vectors of the ISA the file is compiled for; since
  * contraction and reassociation are off, each element goes through the same operations in every variant. */
+#include "dtype/pairs.h"
 #include "dtype/sigmoid.h"
 #include "kernels/body/variant.h"
 
@@ -66,4 +67,20 @@ HRK_BEGIN(void, adam, int64_t n, float *restrict w, float *restrict m, float *re
         v[i] = fmaf(a.one_minus_beta2, g[i] * g[i] - v[i], v[i]);
         w[i] = a.keep * w[i] - a.rate * (m[i] / (sqrtf(v[i]) * a.v_scale + a.eps));
     }
+}
+
+HRK_BEGIN(void, pair, int64_t n, const float *restrict lo, const float *restrict hi, uint32_t *restrict out)
+{
+    if (!hi)
+        for (int64_t i = 0; i < n; i++)
+            out[i] = hr_bf16_operand(lo[i]);
+    else
+        for (int64_t i = 0; i < n; i++)
+            out[i] = hr_bf16_operand(lo[i]) | hr_bf16_operand(hi[i]) << 16;
+}
+
+HRK_BEGIN(void, pair_row, int64_t n, const float *restrict v, uint32_t *restrict out)
+{
+    for (int64_t i = 0; i < n / 2; i++)
+        out[i] = hr_bf16_operand(v[2 * i]) | hr_bf16_operand(v[2 * i + 1]) << 16;
 }

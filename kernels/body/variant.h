@@ -18,6 +18,9 @@
 #define HRK_GEMM_PANEL(operation)                                                                                      \
     HRK_BEGIN(void, operation, int64_t M, int64_t K, hrk_left A, const float *panel, float *c, int64_t ldc,            \
               float scale, int accumulate)
+#define HRK_GEMM16(operation)                                                                                          \
+    HRK_BEGIN(void, operation, int64_t M, int64_t K, hrk_left16 A, const uint32_t *panel, float *c, int64_t ldc,       \
+              float scale, int accumulate)
 #define HRK_DRAWS(operation) HRK_BEGIN(void, operation, hr_rng rng, uint32_t row, int64_t n, uint16_t *out)
 #define HRK_GEMM_I8(operation)                                                                                         \
     HRK_BEGIN(void, operation, int64_t M, int64_t groups, const int8_t *w, int64_t pitch, const int32_t *w_sum,        \

@@ -347,7 +347,7 @@ double hr_clock(void)
 
 /* ---- instruction sets ---- */
 
-static const char *const isa_names[HR_ISAS] = {"ref", "avx2", "avx512", "avx512vnni"};
+static const char *const isa_names[HR_ISAS] = {"ref", "avx2", "avx512", "avx512vnni", "avx512bf16"};
 
 const char *hr_isa_name(hr_isa isa)
 {
@@ -363,7 +363,9 @@ hr_isa hr_isa_detect(void)
     if (!__builtin_cpu_supports("avx512f") || !__builtin_cpu_supports("avx512bw") || !__builtin_cpu_supports("avx512dq") ||
         !__builtin_cpu_supports("avx512vl"))
         return HR_ISA_AVX2;
-    return __builtin_cpu_supports("avx512vnni") ? HR_ISA_AVX512VNNI : HR_ISA_AVX512;
+    if (!__builtin_cpu_supports("avx512vnni"))
+        return HR_ISA_AVX512;
+    return __builtin_cpu_supports("avx512bf16") ? HR_ISA_AVX512BF16 : HR_ISA_AVX512VNNI;
 #else
     return HR_ISA_REF;
 #endif

@@ -42,6 +42,7 @@ static size_t lay_out(uint8_t *memory, const hr_head_options *o, hr_tile_scratch
 {
     const int64_t t = tile_rows(o->dim), d = pad(o->dim, HRK_DP), b = pad(o->max_batch, HRK_BP), dq = pad(o->dim, HRK_QP);
     const int64_t list = o->gradient == HR_GRADIENT_SPARSE ? hr_dense_list_capacity(t, o->max_batch) : 0;
+    const int64_t pairs = o->training && o->arith == HR_ARITH_BF16;
     size_t at = 0;
 #define TAKE(field, count)                                                                                             \
     s->field = memory ? (void *)(memory + at) : NULL;                                                                  \
@@ -51,6 +52,10 @@ static size_t lay_out(uint8_t *memory, const hr_head_options *o, hr_tile_scratch
     TAKE(zpos, b * t);
     TAKE(row, d);
     TAKE(draws, d > b ? d : b);
+    TAKE(w_by_dim, pairs * t * d / 2);
+    TAKE(w_by_label, pairs * (t + 1) / 2 * d);
+    TAKE(g_by_row, pairs * t * b / 2);
+    TAKE(g_by_label, pairs * (t + 1) / 2 * b);
     TAKE(wq, dq * t);
     TAKE(w_scale, t);
     TAKE(w_sum, t);
@@ -161,7 +166,12 @@ static void scores(const hr_segment *seg, const hrk_table *k, const hr_packed *x
 {
     for (int64_t r = 0; r < rows; r++)
         hr_dense_decode_row(seg, k, row + r, scratch->w + r * HRK_DP, rows);
-    tile_logits(x, k, rows, scratch->w, scratch->g);
+    if (x->xt16) {
+        hr_dense_bf16_weights(x, k, rows, scratch);
+        hr_dense_bf16_logits(x, k, rows, scratch);
+    } else {
+        tile_logits(x, k, rows, scratch->w, scratch->g);
+    }
 }
 
 float hr_dense_weight_scale(const hr_segment *seg)
@@ -250,16 +260,20 @@ static void tile_dx(const hr_segment *seg, const hr_tile_step *s, int64_t rows, 
 }
 
 /* dW = G X of rows [r, r + n) and panel q, with row stride HRK_DP. */
-static void panel_dw(const hr_tile_step *s, int64_t rows, const float *g, int64_t q, int64_t r, int64_t n, float *dw)
+static void panel_dw(const hr_tile_step *s, int64_t rows, const hr_tile_scratch *scratch, int64_t q, int64_t r, int64_t n, float *dw)
 {
     const hr_packed *x = s->x;
-    const hrk_left left = {.a = g + r * HRK_BP, .row = HRK_BP, .step = 1, .kb = HRK_BP, .block = rows * HRK_BP};
+    if (x->xp16) {
+        hr_dense_bf16_dw(s, rows, q, r, n, scratch, dw);
+        return;
+    }
+    const hrk_left left = {.a = scratch->g + r * HRK_BP, .row = HRK_BP, .step = 1, .kb = HRK_BP, .block = rows * HRK_BP};
     s->k->gemm_panel_dp(n, x->rows, left, x->xp + q * x->rows * HRK_DP, dw, HRK_DP, 1.0f, 0);
 }
 
 /* dW and the update, a few rows of a panel at a time: dW and its draws never leave the first-level cache, and the decoded
  * codes stand in w. */
-static void update_tile(hr_segment *seg, const hr_tile_step *s, int64_t row, int64_t rows, const float *g, const float *w)
+static void update_tile(hr_segment *seg, const hr_tile_step *s, int64_t row, int64_t rows, const hr_tile_scratch *scratch)
 {
     enum { STRIP = 24 };
     float dw[STRIP * HRK_DP] __attribute__((aligned(64)));
@@ -273,11 +287,11 @@ static void update_tile(hr_segment *seg, const hr_tile_step *s, int64_t row, int
         for (int64_t r = 0; r < rows; r += STRIP) {
             const int64_t n = rows - r < STRIP ? rows - r : STRIP;
             prefetch_next(seg, row + rows, rows, part++, parts);
-            panel_dw(s, rows, g, q, r, n, dw);
+            panel_dw(s, rows, scratch, q, r, n, dw);
             if (dithered)
                 s->k->draws_panel(s->rng, (uint32_t)(seg->first_row + row + r), n, d, draws);
             s->k->sgd_panel(n, columns, hr_segment_row(seg, row + r) + (size_t)d * args.dtype.bytes, seg->pitch,
-                            w + (q * rows + r) * HRK_DP, dw, draws, args);
+                            scratch->w + (q * rows + r) * HRK_DP, dw, draws, args);
         }
     }
 }
@@ -288,7 +302,7 @@ static void update_tile_by_rows(hr_segment *seg, const hr_tile_step *s, int64_t 
 {
     const int64_t panels = s->x->dim_padded / HRK_DP;
     for (int64_t q = 0; q < panels; q++)
-        panel_dw(s, rows, scratch->g, q, 0, rows, scratch->w + q * rows * HRK_DP);
+        panel_dw(s, rows, scratch, q, 0, rows, scratch->w + q * rows * HRK_DP);
     for (int64_t r = 0; r < rows; r++)
         hr_dense_update_row(seg, s, row + r, scratch->w + r * HRK_DP, rows, scratch);
 }
@@ -306,13 +320,18 @@ static void tile_bias(const hr_segment *seg, const hr_tile_step *s, int64_t rows
 
 void hr_dense_backward(hr_segment *seg, const hr_tile_step *s, int64_t row, int64_t rows, hr_tile_scratch *scratch)
 {
-    tile_dx(seg, s, rows, scratch->w, scratch->g);
     if (s->bias)
         tile_bias(seg, s, rows, scratch->g);
+    if (s->x->xp16) {
+        hr_dense_bf16_gradient(s->x, s->k, rows, scratch);
+        hr_dense_bf16_dx(s, rows, hr_dense_weight_scale(seg), scratch);
+    } else {
+        tile_dx(seg, s, rows, scratch->w, scratch->g);
+    }
     if (seg->o.dtype.id == HR_I8R || seg->comp || seg->momentum)
         update_tile_by_rows(seg, s, row, rows, scratch);
     else
-        update_tile(seg, s, row, rows, scratch->g, scratch->w);
+        update_tile(seg, s, row, rows, scratch);
 }
 
 static void step_tile(hr_segment *seg, const hr_tile_step *s, int64_t row, int64_t rows, hr_tile_scratch *scratch)

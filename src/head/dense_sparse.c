@@ -113,5 +113,7 @@ void hr_dense_step_sparse(hr_segment *seg, const hr_tile_step *s, int64_t row, i
     }
     for (int64_t r = 0; r < rows; r++)
         hr_dense_decode_row(seg, s->k, row + r, scratch->w + r * HRK_DP, rows);
+    if (s->x->xp16)
+        hr_dense_bf16_weights(s->x, s->k, rows, scratch);
     hr_dense_backward(seg, s, row, rows, scratch);
 }

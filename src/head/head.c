@@ -1,4 +1,5 @@
 /* The life of a head: options, memory, creation, state. Training is in step.c, scoring in topk.c. */
+#include "dtype/pairs.h"
 #include "head/internal.h"
 
 #include <stdio.h>
@@ -51,7 +52,7 @@ static int levels_of(int64_t chunks)
 typedef struct head_sizes {
     int64_t blocks, chunk_groups, group, partial;
     int levels, group_levels;
-    size_t local, xt, xp, xq, scales, scratch, partials, stack, loss, counts, bias;
+    size_t local, xt, xp, xt16, xp16, xq, scales, scratch, partials, stack, loss, counts, bias;
 } head_sizes;
 
 static head_sizes measure(const hr_head_options *o, int threads)
@@ -63,7 +64,10 @@ static head_sizes measure(const hr_head_options *o, int threads)
     s.partial = d * o->max_batch;
     s.levels = levels_of(s.blocks / chunk);
     s.group_levels = levels_of(s.group) - 1;
-    s.xt = o->elmo_arith || (o->training && o->gradient == HR_GRADIENT_DENSE) ? (size_t)(b * o->dim) * sizeof(float) : 0;
+    const bool pairs = o->training && o->arith == HR_ARITH_BF16, logits = o->training && o->gradient == HR_GRADIENT_DENSE;
+    s.xt = o->arith == HR_ARITH_ELMO || (logits && !pairs) ? (size_t)(b * o->dim) * sizeof(float) : 0;
+    s.xt16 = pairs && logits ? (size_t)(b * d / 2) * sizeof(uint32_t) : 0;
+    s.xp16 = pairs ? (size_t)(b / 2 * d) * sizeof(uint32_t) : 0;
     s.xq = (size_t)(b * pad(o->dim, HRK_QP));
     s.scales = (size_t)b * 3 * sizeof(float);
     for (int i = 0; i < o->num_segments; i++) {
@@ -71,7 +75,7 @@ static head_sizes measure(const hr_head_options *o, int threads)
         s.scratch = own > s.scratch ? own : s.scratch;
     }
     if (o->training) {
-        s.xp = (size_t)(d * o->max_batch) * sizeof(float);
+        s.xp = !pairs || !logits ? (size_t)(d * o->max_batch) * sizeof(float) : 0; /* the sparse gradient's lists want f32 */
         s.partials = (size_t)(s.chunk_groups * s.partial) * sizeof(float);
         s.local = (size_t)(threads * s.group_levels * s.partial) * sizeof(float);
         s.stack = (size_t)(s.levels * s.partial) * sizeof(float);
@@ -91,7 +95,7 @@ void hr_head_memory(const hr_head_options *o, int threads, size_t bytes[HR_MEM_K
         bytes[HR_MEM_HEAD_STATE] = hr_add(bytes[HR_MEM_HEAD_STATE], family->state_bytes(&o->segment[i], o->dim));
     }
     bytes[HR_MEM_HEAD_STATE] = hr_add(bytes[HR_MEM_HEAD_STATE], s.bias);
-    size_t scratch = s.xt + s.xp + s.xq + s.scales + s.partials + s.local + s.stack + s.loss + s.counts + (size_t)threads * s.scratch + sizeof(hr_head);
+    size_t scratch = s.xt + s.xp + s.xt16 + s.xp16 + s.xq + s.scales + s.partials + s.local + s.stack + s.loss + s.counts + (size_t)threads * s.scratch + sizeof(hr_head);
     bytes[HR_MEM_HEAD_SCRATCH] = hr_add(bytes[HR_MEM_HEAD_SCRATCH], scratch);
 }
 
@@ -102,7 +106,7 @@ static hr_status check_sparse(hr_ctx *ctx, const hr_head_options *o)
     for (int i = 0; i < o->num_segments; i++)
         what = o->segment[i].kahan ? "head.kahan_top" : o->segment[i].momentum > 0 ? "head.momentum" : what;
     what = o->loss != HR_LOSS_BCE ? "loss.type=squared_hinge" : what;
-    what = o->elmo_arith ? "head.arith=elmo" : what;
+    what = o->arith == HR_ARITH_ELMO ? "head.arith=elmo" : what;
     what = o->eager_decay ? "head.decay=eager" : what;
     if (what)
         return hr_fail(ctx, HR_ERR_CONFIG, "head: the sparse gradient is not defined with %s; set head.gradient=dense", what);
@@ -169,28 +173,27 @@ static hr_status create_segments(hr_head *head)
     return HR_OK;
 }
 
+/* Zeroed bytes into *out, NULL for none; false: no memory. */
+static bool take(hr_ctx *ctx, size_t bytes, void *out)
+{
+    void *p = bytes ? hr_calloc(ctx, HR_MEM_HEAD_SCRATCH, 1, bytes) : NULL;
+    memcpy(out, &p, sizeof p);
+    return p || !bytes;
+}
+
 static hr_status create_scratch(hr_head *head, const head_sizes *s)
 {
     hr_ctx *ctx = head->ctx;
-    head->scratch = hr_calloc(ctx, HR_MEM_HEAD_SCRATCH, (size_t)hr_ctx_threads(ctx), s->scratch);
-    head->packed.xt = hr_alloc(ctx, HR_MEM_HEAD_SCRATCH, s->xt);
-    head->packed.xq = hr_calloc(ctx, HR_MEM_HEAD_SCRATCH, 1, s->xq);
-    head->packed.x_scale = hr_calloc(ctx, HR_MEM_HEAD_SCRATCH, 1, s->scales);
-    if (!head->scratch || (s->xt && !head->packed.xt) || !head->packed.xq || !head->packed.x_scale)
+    hr_packed *x = &head->packed;
+    if (!take(ctx, s->scratch * (size_t)hr_ctx_threads(ctx), &head->scratch) || !take(ctx, s->xt, &x->xt) ||
+        !take(ctx, s->xp, &x->xp) || !take(ctx, s->xt16, &x->xt16) || !take(ctx, s->xp16, &x->xp16) ||
+        !take(ctx, s->xq, &x->xq) || !take(ctx, s->scales, &x->x_scale) || !take(ctx, s->partials, &head->partials) ||
+        !take(ctx, s->local, &head->local) || !take(ctx, s->stack, &head->stack) || !take(ctx, s->loss, &head->block_loss) ||
+        !take(ctx, s->counts, &head->block_counts))
         return HR_ERR_NOMEM;
     const int64_t padded = pad(head->o.max_batch, HRK_BP);
-    head->packed.x_error = head->packed.x_scale + padded;
-    head->packed.x_size = head->packed.x_error + padded;
-    if (!head->o.training)
-        return HR_OK;
-    head->packed.xp = hr_calloc(ctx, HR_MEM_HEAD_SCRATCH, 1, s->xp);
-    head->partials = hr_alloc(ctx, HR_MEM_HEAD_SCRATCH, s->partials);
-    head->local = hr_alloc(ctx, HR_MEM_HEAD_SCRATCH, s->local);
-    head->stack = hr_alloc(ctx, HR_MEM_HEAD_SCRATCH, s->stack);
-    head->block_loss = hr_alloc(ctx, HR_MEM_HEAD_SCRATCH, s->loss);
-    head->block_counts = hr_calloc(ctx, HR_MEM_HEAD_SCRATCH, 1, s->counts);
-    if (!head->packed.xp || !head->partials || (s->local && !head->local) || !head->stack || !head->block_loss || !head->block_counts)
-        return HR_ERR_NOMEM;
+    x->x_error = x->x_scale + padded;
+    x->x_size = x->x_error + padded;
     if (s->bias) {
         head->owns_bias = true;
         head->bias = hr_alloc(ctx, HR_MEM_HEAD_STATE, s->bias);
@@ -246,6 +249,8 @@ void hr_head_destroy(hr_head *head)
     hr_free(ctx, head->scratch);
     hr_free(ctx, head->packed.xt);
     hr_free(ctx, head->packed.xp);
+    hr_free(ctx, head->packed.xt16);
+    hr_free(ctx, head->packed.xp16);
     hr_free(ctx, head->partials);
     hr_free(ctx, head->local);
     hr_free(ctx, head->stack);
@@ -295,7 +300,7 @@ hr_tile_scratch hr_head_scratch(hr_head *head, int worker)
 /* With head.arith=elmo the forward product sees X in e4m3 and dW sees it in bf16, as published. */
 static float forward_x(const hr_head *head, float v)
 {
-    return head->o.elmo_arith ? hr_round_nearest(v, HR_GRID_E4M3) : v;
+    return head->o.arith == HR_ARITH_ELMO ? hr_round_nearest(v, HR_GRID_E4M3) : v;
 }
 
 static void pack_forward(const hr_head *head, const float *x)
@@ -354,9 +359,32 @@ static void pack_backward(const hr_head *head, const float *x)
             float *out = p->xp + (q / HRK_DP * p->rows + b) * HRK_DP;
             memset(out, 0, HRK_DP * sizeof(float));
             memcpy(out, x + b * p->dim + q, (size_t)n * sizeof(float));
-            for (int64_t i = 0; head->o.elmo_arith && i < n; i++)
+            for (int64_t i = 0; head->o.arith == HR_ARITH_ELMO && i < n; i++)
                 out[i] = hr_round_nearest(out[i], HR_GRID_BF16);
         }
+    }
+}
+
+/* X as pairs of columns and of instances; zero beyond D and B. */
+static void pack_pairs(const hr_head *head, const float *x)
+{
+    const hr_packed *p = &head->packed;
+    const int64_t columns = p->dim_padded / 2;
+    for (int64_t b = 0; p->xt16 && b < p->padded; b++) {
+        uint32_t *out = p->xt16 + b / HRK_BP * columns * HRK_BP + b % HRK_BP;
+        const float *v = x + b * p->dim;
+        for (int64_t i = 0; i < columns; i++) {
+            const uint32_t lo = b < p->rows && 2 * i < p->dim ? hr_bf16_operand(v[2 * i]) : 0;
+            const uint32_t hi = b < p->rows && 2 * i + 1 < p->dim ? hr_bf16_operand(v[2 * i + 1]) : 0;
+            out[i * HRK_BP] = lo | hi << 16;
+        }
+    }
+    for (int64_t q = 0; q < p->dim_padded; q += HRK_DP) {
+        const int64_t n = p->dim - q < HRK_DP ? p->dim - q : HRK_DP;
+        uint32_t *out = p->xp16 + q / HRK_DP * (p->padded / 2) * HRK_DP;
+        memset(out, 0, (size_t)(p->padded / 2 * HRK_DP) * sizeof *out);
+        for (int64_t b = 0; b < p->rows; b += 2)
+            head->k.pair(n, x + b * p->dim + q, b + 1 < p->rows ? x + (b + 1) * p->dim + q : NULL, out + b / 2 * HRK_DP);
     }
 }
 
@@ -368,15 +396,17 @@ void hr_head_pack(hr_head *head, int64_t rows, const float *x, unsigned what)
     p->dim = head->o.dim;
     p->dim_padded = pad(p->dim, HRK_DP);
     p->dim_q = pad(p->dim, HRK_QP);
-    if (what & HR_PACK_FORWARD)
+    if (what & HR_PACK_FORWARD && !p->xt16)
         pack_forward(head, x);
     if (what & HR_PACK_INT8)
         pack_int8(head, x, hr_head_scratch(head, 0).wq);
-    if (what & HR_PACK_BACKWARD)
+    if (what & HR_PACK_BACKWARD && p->xp)
         pack_backward(head, x);
+    if (what & HR_PACK_BACKWARD && p->xp16)
+        pack_pairs(head, x);
     if (what & HR_PACK_SCORES) {
         p->x = x;
-        for (int64_t i = 0; head->o.elmo_arith && i < rows * p->dim; i++) {
+        for (int64_t i = 0; head->o.arith == HR_ARITH_ELMO && i < rows * p->dim; i++) {
             p->xt[i] = forward_x(head, x[i]);
             p->x = p->xt;
         }

@@ -19,6 +19,8 @@ typedef enum hr_loss { HR_LOSS_BCE, HR_LOSS_SQUARED_HINGE } hr_loss;
 typedef enum hr_reduction { HR_SUM, HR_MEAN_LABELS, HR_MEAN_ALL } hr_reduction;
 typedef enum hr_bias { HR_BIAS_SCALAR, HR_BIAS_NONE, HR_BIAS_PER_LABEL } hr_bias;
 
+/* bf16: the operands of the three products are bf16, sums f32. elmo: X, logits and gradient pass through low precision, as published. */
+typedef enum hr_arith { HR_ARITH_F32, HR_ARITH_BF16, HR_ARITH_ELMO } hr_arith;
 typedef enum hr_gradient { HR_GRADIENT_DENSE, HR_GRADIENT_SPARSE } hr_gradient;
 
 typedef enum hr_family_id { HR_FAMILY_DENSE } hr_family_id;
@@ -47,7 +49,8 @@ typedef struct hr_head_options {
     float bias_value;        /* the scalar, or where per-label biases start */
     float init;              /* weights start uniform in +-init, on the grid of their type */
     float weight_decay;      /* per unit of learning rate */
-    bool eager_decay, elmo_arith;
+    bool eager_decay;
+    hr_arith arith;
     hr_gradient gradient;    /* sparse: int8 logits, and a random sparse G with the same expectation (docs/numerics.md section 6) */
     float tau;               /* its threshold; below 0: from the batch, min(0.05, kappa / (lr_peak max |x|^2)) */
     float lr_peak;           /* the largest rate that will be asked for; used by tau < 0 only */

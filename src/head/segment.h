@@ -39,6 +39,9 @@ typedef struct hr_packed {
     int64_t dim, dim_padded; /* D, D rounded up to HRK_DP */
     float *xt;              /* (padded / BP, D, BP) */
     float *xp;              /* (dim_padded / DP, B, DP) */
+    /* head.arith=bf16: the same as pairs of columns (xt) or of instances (xp), and then those two are NULL */
+    uint32_t *xt16;         /* (padded / BP, dim_padded / 2, BP) */
+    uint32_t *xp16;         /* (dim_padded / DP, padded / 2, DP) */
     int64_t dim_q;          /* D rounded up to HRK_QP */
     uint8_t *xq;            /* (padded / BP, dim_q / 4, BP, 4) */
     float *x_scale;         /* (padded) */
@@ -65,6 +68,11 @@ typedef struct hr_tile_scratch {
     float *zpos;   /* logits of the tile's positives */
     float *row;    /* (dim_padded) one row of dW */
     uint16_t *draws; /* (dim_padded), and at least (padded) */
+    /* head.arith=bf16: w as pairs of columns and of labels, g as pairs of instances and of labels; T2 = T / 2 rounded up */
+    uint32_t *w_by_dim;   /* (T, dim_padded / 2) */
+    uint32_t *w_by_label; /* (dim_padded / DP, T2, DP) */
+    uint32_t *g_by_row;   /* (padded / BP, T, BP / 2) */
+    uint32_t *g_by_label; /* (padded / BP, T2, BP) */
     int8_t *wq;      /* (T, dim_q) int8 weights, with scale and sum of each row */
     float *w_scale;
     int32_t *w_sum;
@@ -132,6 +140,15 @@ void hr_dense_decode_row(const hr_segment *seg, const hrk_table *k, int64_t row,
 double hr_dense_loss(const hr_tile_step *s, int64_t rows, const float *z, float zscale);
 /* From G in scratch->g and the decoded weights in scratch->w: dX, dW, biases, update. */
 void hr_dense_backward(hr_segment *seg, const hr_tile_step *s, int64_t row, int64_t rows, hr_tile_scratch *scratch);
+
+/* dense_bf16.c: the three products of a tile with bf16 operands, from and to the places of the f32 ones. */
+void hr_dense_bf16_weights(const hr_packed *x, const hrk_table *k, int64_t rows, hr_tile_scratch *scratch);
+void hr_dense_bf16_logits(const hr_packed *x, const hrk_table *k, int64_t rows, hr_tile_scratch *scratch);
+void hr_dense_bf16_gradient(const hr_packed *x, const hrk_table *k, int64_t rows, hr_tile_scratch *scratch);
+void hr_dense_bf16_dx(const hr_tile_step *step, int64_t rows, float scale, const hr_tile_scratch *scratch);
+/* dW of rows [r, r + n) and panel q, with row stride HRK_DP. */
+void hr_dense_bf16_dw(const hr_tile_step *step, int64_t rows, int64_t q, int64_t r, int64_t n, const hr_tile_scratch *scratch,
+                      float *dw);
 
 /* dense_int8.c */
 /* Logits of a tile in code units, without factor and bias, into scratch->g; wq, w_scale, ... are left in the scratch. */

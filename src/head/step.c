@@ -49,7 +49,7 @@ static void run_block(const step_work *work, int64_t block, float *dx, int worke
         .gscale = work->gscale,
         .bias_scalar = head->o.bias == HR_BIAS_NONE ? 0.0f : head->o.bias_value,
         .eager = head->o.eager_decay,
-        .low_precision = head->o.elmo_arith,
+        .low_precision = head->o.arith == HR_ARITH_ELMO,
         .lr = work->lr,
         .weight_decay = head->o.weight_decay,
         .dx = dx,

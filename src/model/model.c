@@ -90,7 +90,7 @@ void hr_model_meta(const hr_model *m, hr_meta *meta)
     hr_meta_set(meta, "head.loss", "%s", h->loss == HR_LOSS_BCE ? "bce" : "squared_hinge");
     hr_meta_set(meta, "head.bias", "%d", (int)h->bias);
     hr_meta_set_number(meta, "head.bias_value", (double)h->bias_value);
-    hr_meta_set(meta, "head.elmo_arith", "%d", h->elmo_arith);
+    hr_meta_set(meta, "head.elmo_arith", "%d", h->arith == HR_ARITH_ELMO);
     hr_meta_set(meta, "head.segments", "%d", h->num_segments);
     for (int i = 0; i < h->num_segments; i++) {
         char key[HR_META_KEY], name[8];
@@ -202,7 +202,7 @@ static hr_status read_spec(hr_ctx *ctx, hr_checkpoint *ck, int64_t max_batch, hr
     h->dim = e->dim;
     h->bias = (hr_bias)bias;
     h->bias_value = (float)bias_value;
-    h->elmo_arith = elmo != 0;
+    h->arith = elmo ? HR_ARITH_ELMO : HR_ARITH_F32; /* bf16 products are a matter of training */
     h->num_segments = (int)segments;
     for (int i = 0; i < h->num_segments; i++)
         if (read_segment(ck, i, &h->segment[i]) != HR_OK)

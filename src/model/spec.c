@@ -90,7 +90,7 @@ hr_status hr_model_spec_make(const hr_config *c, const hr_dataset *ds, int64_t m
         .init = (float)(hr_config_number(c, "head.init") / sqrt((double)out->encoder.dim)),
         .weight_decay = (float)hr_config_number(c, "head.weight_decay"),
         .eager_decay = hr_config_choice(c, "head.decay") == 1,
-        .elmo_arith = hr_config_choice(c, "head.arith") == 1,
+        .arith = (hr_arith)hr_config_choice(c, "head.arith"),
         .gradient = (hr_gradient)hr_config_choice(c, "head.gradient"),
         .tau = (float)hr_config_number(c, "head.tau"),
         .lr_peak = (float)hr_config_number(c, "head.lr"),

@@ -128,13 +128,17 @@ static double plain_step(hr_head *head, const problem *p, const float *x, double
 }
 
 /* f32 step: dX, loss and new weights agree with double up to the rounding of sums of n products, n * 2^-24 * sum|ab|. */
-static void check_against_plain(hr_loss loss_type, hr_reduction reduction)
+static void check_against_plain(hr_loss loss_type, hr_reduction reduction, hr_arith arith)
 {
     problem p = make_problem(2500, 37, 70);
     hr_ctx *ctx = check_ctx(2, "auto");
     hr_head_options o = options_for(&p, "f32", HR_ROUND_NEAREST);
     o.loss = loss_type;
     o.reduction = reduction;
+    o.arith = arith;
+    /* bf16 operands: each of the two is off by 2^-9 of itself, and logits that are off by 2^-8 of their terms (37 of at most 0.05) move
+     * the gradient by at most as much again */
+    const double coarse = arith == HR_ARITH_BF16 ? 0x1p-8 : 0;
     hr_head *head;
     check_ok(ctx, hr_head_create(ctx, &o, &head));
     assert_int_equal(hr_head_blocks(head), 2);
@@ -148,14 +152,15 @@ static void check_against_plain(hr_loss loss_type, hr_reduction reduction)
     const hr_head_batch batch = batch_of(&p);
     const float lr = 0.01f;
     check_ok(ctx, hr_head_step(head, &batch, lr, 1, found, &loss));
-    assert_true(fabs(loss - exact * factor) < 1e-5 * exact * factor);
+    assert_true(fabs(loss - exact * factor) < (1e-5 + coarse) * exact * factor);
     /* |g| <= 1 (BCE) or 2(1 + |z|) <= 20; |w| <= 0.05, |x| <= 1 */
     const double most_g = loss_type == HR_LOSS_BCE ? 1 : 20;
     for (int64_t i = 0; i < p.B * p.D; i++)
-        assert_true(fabs(found[i] - dx[i] * factor) < 0x1p-24 * 2500 * factor * most_g * 2500 * 0.05 * 0.1);
+        assert_true(fabs(found[i] - dx[i] * factor) < (0x1p-24 * 2500 + 2 * coarse) * factor * most_g * 2500 * 0.05 * 0.1);
     for (int64_t i = 0; i < p.L * p.D; i++) {
         const double expected = before[i] - (double)lr * factor * dw[i];
-        assert_true(fabs(weight(head, i / p.D, i % p.D) - expected) < 0x1p-23 * (1 + 70 * most_g * lr * factor * 70));
+        assert_true(fabs(weight(head, i / p.D, i % p.D) - expected) <
+                    0x1p-23 * (1 + 70 * most_g * lr * factor * 70) + 2 * coarse * 70 * most_g * (double)lr * factor);
     }
     free(dw), free(dx), free(before), free(found);
     hr_head_destroy(head);
@@ -166,15 +171,17 @@ static void check_against_plain(hr_loss loss_type, hr_reduction reduction)
 static void test_plain_bce(void **state)
 {
     (void)state;
-    check_against_plain(HR_LOSS_BCE, HR_SUM);
-    check_against_plain(HR_LOSS_BCE, HR_MEAN_ALL);
+    check_against_plain(HR_LOSS_BCE, HR_SUM, HR_ARITH_F32);
+    check_against_plain(HR_LOSS_BCE, HR_SUM, HR_ARITH_BF16);
+    check_against_plain(HR_LOSS_BCE, HR_MEAN_ALL, HR_ARITH_F32);
 }
 
 static void test_plain_hinge(void **state)
 {
     (void)state;
-    check_against_plain(HR_LOSS_SQUARED_HINGE, HR_SUM);
-    check_against_plain(HR_LOSS_SQUARED_HINGE, HR_MEAN_LABELS);
+    check_against_plain(HR_LOSS_SQUARED_HINGE, HR_SUM, HR_ARITH_F32);
+    check_against_plain(HR_LOSS_SQUARED_HINGE, HR_SUM, HR_ARITH_BF16);
+    check_against_plain(HR_LOSS_SQUARED_HINGE, HR_MEAN_LABELS, HR_ARITH_F32);
 }
 
 /* dX is the derivative of the loss that the head itself reports. */
@@ -264,13 +271,14 @@ static void test_same_bits(void **state)
             o.segment[1].momentum = 0.5f;
             o.bias = HR_BIAS_PER_LABEL;
         }
+        o.arith = t % 3 == 1 ? HR_ARITH_BF16 : HR_ARITH_F32; /* bf16, e5m2 */
         const uint64_t one = train_digest(&p, o, 1, 0, "auto", 3);
         static const int threads[] = {2, 3, 7};
         for (int i = 0; i < 3; i++)
             assert_true(train_digest(&p, o, threads[i], 0, "auto", 3) == one);
         assert_true(train_digest(&p, o, 2, 1, "auto", 3) == one);
         assert_true(train_digest(&p, o, 2, 1 << 20, "auto", 3) == one);
-        if (t == 0 || t == 3)
+        if (t == 0 || t == 1 || t == 3)
             for (int isa = 0; isa < (int)hr_isa_detect(); isa++)
                 assert_true(train_digest(&p, o, 2, 0, hr_isa_name((hr_isa)isa), 3) == one);
     }
@@ -389,6 +397,7 @@ static void test_sparse_same_bits(void **state)
         hr_head_options o = sparse_options(&p, kinds[t], t == 1 ? 0.06f : 0.09f);
         o.weight_decay = 0.05f;
         o.bias = t == 2 ? HR_BIAS_PER_LABEL : HR_BIAS_SCALAR;
+        o.arith = t == 0 ? HR_ARITH_BF16 : HR_ARITH_F32; /* of the dense tiles */
         const uint64_t one = train_digest(&p, o, 1, 0, "auto", 3);
         static const int threads[] = {2, 3, 7};
         for (int i = 0; i < 3; i++)
@@ -482,7 +491,7 @@ static void test_sparse_refused(void **state)
         o.segment[0].kahan = i == 0;
         o.segment[0].momentum = i == 1 ? 0.5f : 0;
         o.loss = i == 2 ? HR_LOSS_SQUARED_HINGE : HR_LOSS_BCE;
-        o.elmo_arith = i == 3;
+        o.arith = i == 3 ? HR_ARITH_ELMO : HR_ARITH_F32;
         o.eager_decay = i == 4;
         o.tau = i == 5 ? NAN : -1;
         assert_int_equal(hr_head_check(ctx, &o), HR_ERR_CONFIG);
@@ -652,7 +661,8 @@ static void test_memory(void **state)
         hr_head_options o = options_for(&p, types[t], HR_ROUND_STOCHASTIC);
         o.segment[0].momentum = t % 2 ? 0.9f : 0;
         o.segment[0].kahan = t == 3;
-        if (t == 4 || t == 6) {
+        o.arith = t % 2 ? HR_ARITH_BF16 : HR_ARITH_F32;
+        if (t >= 4) {
             o.gradient = HR_GRADIENT_SPARSE;
             o.segment[0].momentum = 0;
         }

@@ -3,6 +3,7 @@
 #include "check.h"
 
 #include "dtype/keep.h"
+#include "dtype/pairs.h"
 #include "kernels/kernels.h"
 
 #include <math.h>
@@ -97,6 +98,52 @@ static void test_quantize_e4m3(void **state)
             assert_true(r.sum == 0 && r.rounded == rounded);
         }
     }
+}
+
+/* Pairs of bf16: every level, the instruction included, gives the bits of two fused multiply-adds; and the sum is right. */
+static void check_gemm16(hrk_table k)
+{
+    const hrk_table ref = hrk_table_make(HR_ISA_REF);
+    static const int64_t rows[] = {0, 1, 3, 4, 5, 6, 8, 11, 12, 13, 29}, sums[] = {0, 1, 5, 32, 33, 100};
+    static float v[2 * 64 * 128];
+    static uint32_t a[64 * 128], panel[128 * HRK_DP];
+    static float one[32 * HRK_DP + GUARD], two[32 * HRK_DP + GUARD];
+    for (int64_t i = 0; i < 2 * 64 * 128; i++) {
+        const float u = uniform((uint32_t)i, 1, 9);
+        v[i] = i % 97 == 0 ? u * 1e-18f : i % 89 == 0 ? u * 1e-38f : i % 83 == 0 ? u * 1e15f : i % 79 == 0 ? 0 : u;
+    }
+    k.pair(64 * 128, v, v + 64 * 128, a);
+    k.pair_row(2 * 128 * HRK_DP < 2 * 64 * 128 ? 2 * 128 * HRK_DP : 2 * 64 * 128, v, panel);
+    for (int64_t i = 0; i < 64 * 128; i++) {
+        assert_int_equal(a[i], hr_bf16_operand(v[i]) | hr_bf16_operand(v[64 * 128 + i]) << 16);
+        const float rounded = hr_round_nearest(v[i], HR_GRID_BF16);
+        assert_true(hr_bits_f32(a[i] << 16) == (fabsf(v[i]) < 0x1p-50f ? 0 : rounded));
+    }
+    for (int wide = 0; wide < 2; wide++)
+        for (size_t r = 0; r < 11; r++)
+            for (size_t s = 0; s < 6; s++)
+                for (int accumulate = 0; accumulate < 2; accumulate++) {
+                    const hrk_left16 left[] = {{a, 100, 1, 100, 0}, {a, 1, 32, 1000, 0}, {a, 16, 1, 16, 16 * 29}};
+                    for (int l = 0; l < 3; l++) {
+                        memset(one, 0xff, sizeof one);
+                        for (int64_t i = 0; accumulate && i < 29 * HRK_DP; i++)
+                            one[i] = (float)i;
+                        memcpy(two, one, sizeof one);
+                        (wide ? ref.gemm16_dp : ref.gemm16_bp)(rows[r], sums[s], left[l], panel, one, HRK_DP, 0.37f, accumulate);
+                        (wide ? k.gemm16_dp : k.gemm16_bp)(rows[r], sums[s], left[l], panel, two, HRK_DP, 0.37f, accumulate);
+                        assert_memory_equal(one, two, sizeof one);
+                    }
+                }
+    double exact = 0, size = 0;
+    const hrk_left16 left = {a, 1, 32, 1000, 0};
+    ref.gemm16_bp(1, 100, left, panel, one, HRK_BP, 1, 0);
+    for (int64_t i = 0; i < 100; i++)
+        for (int half = 0; half < 2; half++) {
+            const double x = (double)hr_bits_f32(a[i * 32] >> 16 * half << 16) * (double)hr_bits_f32(panel[i * HRK_BP] >> 16 * half << 16);
+            exact += x;
+            size += fabs(x);
+        }
+    assert_true(fabs((double)one[0] - exact) <= 200 * 0x1p-24 * size);
 }
 
 static void check_gemm_i8(hrk_table k)
@@ -309,6 +356,11 @@ static void test_quantize(void **state)
     (void)state;
     each_level(check_quantize);
 }
+static void test_gemm16(void **state)
+{
+    (void)state;
+    each_level(check_gemm16);
+}
 static void test_gemm_i8(void **state)
 {
     (void)state;
@@ -335,7 +387,7 @@ static void test_sparse_panel(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_quantize), cmocka_unit_test(test_quantize_e4m3),
-                                       cmocka_unit_test(test_gemm_i8), cmocka_unit_test(test_scores), cmocka_unit_test(test_sparsify),
+                                       cmocka_unit_test(test_gemm16), cmocka_unit_test(test_gemm_i8), cmocka_unit_test(test_scores), cmocka_unit_test(test_sparsify),
                                        cmocka_unit_test(test_sparse_panel), cmocka_unit_test(test_unbiased)};
     return cmocka_run_group_tests_name("sparse kernels", tests, NULL, NULL);
 }

@@ -1,0 +1,63 @@
+/* The three products of a tile with bf16 operands and f32 sums (head.arith=bf16). W in an 8-bit or bf16 type is exact; X and G are rounded
+ * to nearest. Each product wants its pairs along the axis it sums over, so W and G are laid out twice. */
+#include "head/segment.h"
+
+static int64_t half(int64_t n)
+{
+    return (n + 1) / 2;
+}
+
+void hr_dense_bf16_weights(const hr_packed *x, const hrk_table *k, int64_t rows, hr_tile_scratch *s)
+{
+    const int64_t panels = x->dim_padded / HRK_DP;
+    for (int64_t q = 0; q < panels; q++) {
+        const float *w = s->w + q * rows * HRK_DP;
+        for (int64_t r = 0; r < rows; r++, w += HRK_DP) {
+            k->pair_row(HRK_DP, w, s->w_by_dim + (r * panels + q) * HRK_DP / 2);
+            if (r % 2 == 0)
+                k->pair(HRK_DP, w, r + 1 < rows ? w + HRK_DP : NULL, s->w_by_label + (q * half(rows) + r / 2) * HRK_DP);
+        }
+    }
+}
+
+void hr_dense_bf16_logits(const hr_packed *x, const hrk_table *k, int64_t rows, hr_tile_scratch *s)
+{
+    const int64_t pairs = x->dim_padded / 2;
+    const hrk_left16 left = {.a = s->w_by_dim, .row = pairs, .step = 1, .kb = pairs, .block = 0};
+    for (int64_t p = 0; p < x->padded / HRK_BP; p++)
+        k->gemm16_bp(rows, pairs, left, x->xt16 + p * pairs * HRK_BP, s->g + p * rows * HRK_BP, HRK_BP, 1.0f, 0);
+}
+
+void hr_dense_bf16_gradient(const hr_packed *x, const hrk_table *k, int64_t rows, hr_tile_scratch *s)
+{
+    for (int64_t p = 0; p < x->padded / HRK_BP; p++) {
+        float *g = s->g + p * rows * HRK_BP;
+        const int64_t left = x->rows - p * HRK_BP;
+        for (int64_t r = 0; r < rows && left < HRK_BP; r++) /* dW sums over whole panels */
+            memset(g + r * HRK_BP + left, 0, (size_t)(HRK_BP - left) * sizeof(float));
+        k->pair_row(rows * HRK_BP, g, s->g_by_row + p * rows * HRK_BP / 2);
+        for (int64_t r = 0; r < rows; r += 2)
+            k->pair(HRK_BP, g + r * HRK_BP, r + 1 < rows ? g + (r + 1) * HRK_BP : NULL, s->g_by_label + (p * half(rows) + r / 2) * HRK_BP);
+    }
+}
+
+void hr_dense_bf16_dx(const hr_tile_step *s, int64_t rows, float scale, const hr_tile_scratch *scratch)
+{
+    const hr_packed *x = s->x;
+    const int64_t pairs = half(rows);
+    for (int64_t q = 0; q < x->dim_padded / HRK_DP; q++)
+        for (int64_t b = 0; b < x->rows; b += HRK_BP) {
+            const hrk_left16 left = {.a = scratch->g_by_label + b * pairs, .row = 1, .step = HRK_BP, .kb = pairs, .block = 0};
+            const int64_t m = x->rows - b < HRK_BP ? x->rows - b : HRK_BP;
+            s->k->gemm16_dp(m, pairs, left, scratch->w_by_label + q * pairs * HRK_DP, s->dx + (q * x->rows + b) * HRK_DP, HRK_DP, scale,
+                            1);
+        }
+}
+
+void hr_dense_bf16_dw(const hr_tile_step *s, int64_t rows, int64_t q, int64_t r, int64_t n, const hr_tile_scratch *scratch, float *dw)
+{
+    const int64_t pairs = s->x->padded / 2;
+    const hrk_left16 left = {.a = scratch->g_by_row + r * HRK_BP / 2, .row = HRK_BP / 2, .step = 1, .kb = HRK_BP / 2,
+                             .block = rows * HRK_BP / 2};
+    s->k->gemm16_dp(n, pairs, left, s->x->xp16 + q * pairs * HRK_DP, dw, HRK_DP, 1.0f, 0);
+}
