@@ -19,7 +19,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { MOST_ROUNDS = 64, MOST_CASES = 32 };
+enum { MOST_ROUNDS = 64 };
 
 extern void openblas_set_num_threads(int);
 extern char *openblas_get_corename(void);
@@ -29,13 +29,15 @@ extern char *openblas_get_corename(void);
 /* A way to run the head's step. Another mode is another line here. */
 typedef struct bench_mode {
     const char *name;
+    hr_arith arith;
     hr_gradient gradient;
     float bias, tau; /* of the logits; a sparse gradient's density follows from both, and is printed */
 } bench_mode;
 
 static const bench_mode modes[] = {
-    {"dense", HR_GRADIENT_DENSE, -6.0f, 0},
-    {"sparse", HR_GRADIENT_SPARSE, -10.0f, 0.05f},
+    {"dense", HR_ARITH_F32, HR_GRADIENT_DENSE, -6.0f, 0},
+    {"dense-bf16", HR_ARITH_BF16, HR_GRADIENT_DENSE, -6.0f, 0}, /* bf16 operands, f32 sums */
+    {"sparse", HR_ARITH_F32, HR_GRADIENT_SPARSE, -10.0f, 0.05f},
 };
 static const char *const types[] = {"f32", "bf16", "f16", "e4m3", "e5m2", "i8r", "e3m4"};
 enum { MODES = sizeof modes / sizeof *modes, TYPES = sizeof types / sizeof *types };
@@ -148,7 +150,7 @@ static void fill_codes(hr_head *head, const bench_shape *s, const bench_data *d,
 static hr_head *make_head(hr_ctx *ctx, const bench_shape *s, const bench_data *d, const bench_mode *mode, const char *name)
 {
     hr_head_options o = {.labels = s->L, .dim = s->D, .max_batch = s->B, .training = true, .num_segments = 1, .bias_value = mode->bias,
-                         .gradient = mode->gradient, .tau = mode->tau, .seed = 1};
+                         .arith = mode->arith, .gradient = mode->gradient, .tau = mode->tau, .seed = 1};
     o.segment[0] = (hr_segment_options){.rows = s->L, .lr_scale = 1};
     hr_dtype *type = &o.segment[0].dtype;
     if (!hr_dtype_parse(name, type)) {
@@ -232,13 +234,15 @@ typedef struct bench_machine {
     double load; /* programs wanting a processor in the last minute, this one included: above `threads`, distrust the wall clock */
 } bench_machine;
 
-static void print_text(const bench_shape *s, const char *mode, const char *type, bench_summary own, double base, double peak)
+/* `plain`: all of the dense step's multiply-adds in fp32, so that a rate and a share of the peak mean something. */
+static void print_text(const bench_shape *s, const char *mode, const char *type, bench_summary own, double base, double peak, bool plain)
 {
     const double rate = 6e-9 * (double)s->B * (double)s->D * (double)s->L / own.median;
-    printf("%-7s %-5s %9.1f ms  %6.1f GF/s", mode, type, own.median * 1e3, rate);
-    if (peak > 0)
-        printf("  %5.1f %%", 100 * rate / peak);
-    printf("  %5.2fx  spread %.2f", base / own.median, own.spread);
+    printf("%-10s %-5s %9.1f ms  %5.2fx  spread %.2f", mode, type, own.median * 1e3, base / own.median, own.spread);
+    if (plain)
+        printf("  %6.1f GF/s", rate);
+    if (plain && peak > 0)
+        printf(", %.1f %% of peak", 100 * rate / peak);
 }
 
 static void print_json(const bench_shape *s, const bench_case *c, const char *isa, bench_summary own, bench_summary base,
@@ -271,7 +275,7 @@ static void report(hr_ctx *ctx, const bench_shape *s, bench_times *base_times, b
     if (!json) {
         printf("B %lld  D %lld  L %lld  threads %d  rounds %d  (%s, %s; peak %.0f GF/s, read %.1f GB/s, load %.1f)\n", (long long)s->B,
                (long long)s->D, (long long)s->L, s->threads, s->rounds, m.cpu, hr_ctx_isa(ctx), m.peak, m.read, m.load);
-        print_text(s, "blas", "f32", base, base.median, m.peak);
+        print_text(s, "blas", "f32", base, base.median, m.peak, true);
         printf("  (OpenBLAS, %s kernels)\n", openblas_get_corename());
     }
     for (int i = 0; i < count; i++) {
@@ -282,8 +286,10 @@ static void report(hr_ctx *ctx, const bench_shape *s, bench_times *base_times, b
             print_json(s, &cases[i], hr_ctx_isa(ctx), own, base, &m, density);
             continue;
         }
-        print_text(s, cases[i].mode->name, cases[i].type, own, base.median, m.peak);
-        if (cases[i].mode->gradient == HR_GRADIENT_SPARSE)
+        const bench_mode *mode = cases[i].mode;
+        print_text(s, mode->name, cases[i].type, own, base.median, m.peak,
+                   mode->arith == HR_ARITH_F32 && mode->gradient == HR_GRADIENT_DENSE);
+        if (mode->gradient == HR_GRADIENT_SPARSE)
             printf("  density %.3f %%", 100 * density);
         putchar('\n');
     }
@@ -330,7 +336,7 @@ int main(int argc, char **argv)
     openblas_set_num_threads(s.threads);
 
     bench_data data = make_data(&s);
-    static bench_case cases[MOST_CASES];
+    static bench_case cases[MODES * TYPES];
     static bench_times base;
     int count = 0;
     for (int i = 0; i < MODES * TYPES; i++) {

@@ -65,19 +65,6 @@ typedef struct work {
     uint64_t sink[THREADS_MAX];   /* so that nothing is optimised away */
 } work;
 
-static void fma_task(void *arg, int64_t task, int worker)
-{
-    work *w = arg;
-    (void)worker;
-    const bench_time t = bench_now();
-    float sum = 0;
-#if defined(__x86_64__)
-    sum = w->isa >= HR_ISA_AVX512 ? fma_avx512(LOOPS) : fma_avx2(LOOPS);
-#endif
-    w->sink[task] += (uint64_t)sum;
-    w->seconds[task] = bench_now().thread - t.thread;
-}
-
 /* The sum of the tasks' rates, by processor time: a rate is of the machine, not of who else is on it. */
 static double best_rate(hr_ctx *ctx, hr_task_fn *task, work *w, double each)
 {
@@ -93,12 +80,27 @@ static double best_rate(hr_ctx *ctx, hr_task_fn *task, work *w, double each)
     return best * 1e-9;
 }
 
+#if defined(__x86_64__)
+static void fma_task(void *arg, int64_t task, int worker)
+{
+    work *w = arg;
+    (void)worker;
+    const bench_time t = bench_now();
+    const float sum = w->isa >= HR_ISA_AVX512 ? fma_avx512(LOOPS) : fma_avx2(LOOPS);
+    w->sink[task] += (uint64_t)sum;
+    w->seconds[task] = bench_now().thread - t.thread;
+}
+#endif
+
 double bench_peak_gflops(hr_ctx *ctx)
 {
+#if defined(__x86_64__)
     work w = {.isa = hr_ctx_isa_level(ctx)};
-    if (w.isa < HR_ISA_AVX2)
-        return 0;
-    return best_rate(ctx, fma_task, &w, 2.0 * CHAINS * LOOPS * (w.isa >= HR_ISA_AVX512 ? 16 : 8));
+    if (w.isa >= HR_ISA_AVX2)
+        return best_rate(ctx, fma_task, &w, 2.0 * CHAINS * LOOPS * (w.isa >= HR_ISA_AVX512 ? 16 : 8));
+#endif
+    (void)ctx;
+    return 0;
 }
 
 /* ---- bandwidth ---- */

@@ -2,7 +2,7 @@
 # The head's step against OpenBLAS over a grid of shapes.
 #
 #   bench/run.sh --quick [BUILD]           a few shapes, as text: a minute
-#   bench/run.sh [BUILD [RESULTS [SVG]]]   the grid, about a quarter of an hour: one JSON line for each measurement, and the chart
+#   bench/run.sh [BUILD [RESULTS [SVG]]]   the grid, about a quarter of an hour: one JSON line for each measurement, and the charts
 #
 # RESULTS (bench/results/head.jsonl) is written anew, a shape at a time. HR_BENCH_ISA and HR_BENCH_BLAS choose kernels on either side,
 # HR_BENCH_THREADS ("1 2") the numbers of threads. More than one thread wants a machine that has nothing else to do.
@@ -17,12 +17,13 @@ bench=${1:-build/release}/bench_head
 results=${2:-bench/results/head.jsonl}
 svg=${3:-docs/bench.svg}
 isa=${HR_BENCH_ISA:-auto}
+modes=dense,dense-bf16,sparse
 all=f32,bf16,f16,e4m3,e5m2,i8r,e3m4
 few=f32,bf16,e4m3
 processors=$(getconf _NPROCESSORS_ONLN)
 
 if [ -n "$quick" ]; then
-    "$bench" --types "$all" 256 768 65536 1 5 "$isa"
+    "$bench" --modes $modes --types "$all" 256 768 65536 1 5 "$isa"
     "$bench" --types "$few" 256 256 65536 1 5 "$isa"
     "$bench" --types "$few" 64 768 65536 1 5 "$isa"
     [ "$processors" -lt 2 ] || "$bench" --types "$few" 256 768 65536 2 5 "$isa"
@@ -35,11 +36,11 @@ export HR_BENCH_COMMIT
 mkdir -p "$(dirname "$results")"
 : > "$results.tmp"
 
-# shape B D L THREADS ROUNDS TYPES [MODES]
+# shape B D L THREADS ROUNDS TYPES
 shape() {
     [ "$4" -le "$processors" ] || return 0
     echo "B $1  D $2  L $3  threads $4  types $6" >&2
-    "$bench" --json --types "$6" --modes "${7:-dense}" "$1" "$2" "$3" "$4" "$5" "$isa" >> "$results.tmp"
+    "$bench" --json --types "$6" --modes "$modes" "$1" "$2" "$3" "$4" "$5" "$isa" >> "$results.tmp"
 }
 
 for threads in ${HR_BENCH_THREADS:-1 2}; do
@@ -61,6 +62,9 @@ done
 mv "$results.tmp" "$results"
 if command -v python3 >/dev/null 2>&1; then
     python3 bench/chart.py "$results" > "$svg"
+    for mode in dense-bf16 sparse; do
+        python3 bench/chart.py "$results" $mode > "${svg%.svg}-$mode.svg"
+    done
 else
     echo "no python3: $svg is not drawn" >&2
 fi

@@ -15,7 +15,7 @@ static void common_options(cli *c, arg_option common[COMMON_OPTIONS])
     common[0] = (arg_option){
         "threads", ARG_INT, &c->threads, 0, 1024, "N", "worker threads; 0: one for each processor"};
     common[1] = (arg_option){
-        "isa", ARG_TEXT, &c->isa, 0, 0, "LEVEL", "highest kernel level: auto, ref, avx2, avx512, avx512vnni, avx512bf16"};
+        "isa", ARG_TEXT, &c->isa, 0, 0, "LEVEL", "highest kernel level: auto, or one that `headroom info` lists"};
     common[2] =
         (arg_option){"quiet", ARG_FLAG, &c->quiet, 0, 0, NULL, "no progress, only warnings and errors"};
     common[3] = (arg_option){"help", ARG_FLAG, &c->help, 0, 0, NULL, "this page"};

@@ -119,7 +119,7 @@ static hr_status context_failed(cli *c, hr_status status, int threads, const cha
         return cli_fail(c, status, "this machine cannot run isa '%s'; 'headroom info' lists those it can",
                         isa);
     if (status == HR_ERR_USAGE)
-        return cli_fail(c, status, "threads %d, isa '%s': expected 0 to 1024, and auto, ref, avx2, avx512, avx512vnni or avx512bf16",
+        return cli_fail(c, status, "threads %d, isa '%s': expected 0 to 1024, and auto, ref, or a level that `headroom info` lists",
                         threads, isa);
     return cli_fail(c, status, "no context: %s", hr_status_name(status));
 }

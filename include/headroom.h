@@ -78,7 +78,8 @@ HR_API const char *hr_ctx_message(const hr_ctx *ctx);
 HR_API int hr_ctx_threads(const hr_ctx *ctx);
 /* The kernel level in use. */
 HR_API const char *hr_ctx_isa(const hr_ctx *ctx);
-/* The kernel levels, each with all that the one before it has: "ref", "avx2", "avx512", "avx512vnni", "avx512bf16"; NULL after the last. */
+/* The kernel levels, each with all that the one before it has; NULL after the last. x86: "ref", "avx2", "avx512", "avx512vnni",
+ * "avx512bf16", "amx" ("auto" does not choose amx, which has not been tested on hardware yet); Arm: "ref", "neon". */
 HR_API const char *hr_isa_level(int level);
 /* Asks a running call to finish its step, save what has to be saved and return HR_INTERRUPTED.
  * Async-signal-safe, and may be called from any thread. The call that answers with HR_INTERRUPTED clears the request;

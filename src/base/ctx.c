@@ -17,6 +17,13 @@
 #include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
+#if defined(__x86_64__)
+#include <cpuid.h>
+#include <sys/syscall.h>
+#elif defined(__aarch64__)
+#include <asm/hwcap.h>
+#include <sys/auxv.h>
+#endif
 
 enum { MESSAGE_MAX = 2048, HEADER = 64, LOG_LINE_MAX = 2048, GROUP_MAX = 4096 };
 static const size_t map_threshold = (size_t)4 << 20;
@@ -347,12 +354,27 @@ double hr_clock(void)
 
 /* ---- instruction sets ---- */
 
-static const char *const isa_names[HR_ISAS] = {"ref", "avx2", "avx512", "avx512vnni", "avx512bf16"};
+#if defined(__aarch64__)
+static const char *const isa_names[HR_ISAS] = {"ref", "neon"};
+#else
+static const char *const isa_names[HR_ISAS] = {"ref", "avx2", "avx512", "avx512vnni", "avx512bf16", "amx"};
+#endif
 
 const char *hr_isa_name(hr_isa isa)
 {
     return (unsigned)isa < HR_ISAS ? isa_names[isa] : "unknown isa";
 }
+
+#if defined(__x86_64__)
+/* Linux hands out the tile registers on request (arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA). */
+static bool may_use_tiles(void)
+{
+    uint32_t eax, ebx, ecx, edx;
+    if (!__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) || !(edx >> 24 & 1) || !(edx >> 25 & 1)) /* AMX-TILE, AMX-INT8 */
+        return false;
+    return syscall(SYS_arch_prctl, 0x1023, 18) == 0;
+}
+#endif
 
 hr_isa hr_isa_detect(void)
 {
@@ -365,9 +387,24 @@ hr_isa hr_isa_detect(void)
         return HR_ISA_AVX2;
     if (!__builtin_cpu_supports("avx512vnni"))
         return HR_ISA_AVX512;
-    return __builtin_cpu_supports("avx512bf16") ? HR_ISA_AVX512BF16 : HR_ISA_AVX512VNNI;
+    if (!__builtin_cpu_supports("avx512bf16"))
+        return HR_ISA_AVX512VNNI;
+    return may_use_tiles() ? HR_ISA_AMX : HR_ISA_AVX512BF16;
+#elif defined(__aarch64__)
+    return getauxval(AT_HWCAP) & HWCAP_ASIMDDP ? HR_ISA_NEON : HR_ISA_REF;
 #else
     return HR_ISA_REF;
+#endif
+}
+
+/* The level of "auto": the best one that has been tested on hardware. */
+static hr_isa best_proven(void)
+{
+    const hr_isa best = hr_isa_detect();
+#if defined(__x86_64__)
+    return best == HR_ISA_AMX ? HR_ISA_AVX512BF16 : best;
+#else
+    return best;
 #endif
 }
 
@@ -380,7 +417,7 @@ const char *hr_isa_level(int level)
 static hr_status choose_isa(const char *wanted, hr_isa *out)
 {
     hr_isa best = hr_isa_detect();
-    *out = best;
+    *out = best_proven();
     if (!wanted || strcmp(wanted, "auto") == 0)
         return HR_OK;
     for (int i = 0; i < HR_ISAS; i++)

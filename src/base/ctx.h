@@ -80,8 +80,21 @@ void hr_ctx_interrupt_clear(hr_ctx *ctx);
 typedef void hr_task_fn(void *arg, int64_t task, int worker);
 void hr_parallel_for(hr_ctx *ctx, int64_t tasks, hr_task_fn *fn, void *arg);
 
-/* ISA level, an index into the ladder ref < avx2 (with FMA and F16C) < avx512 (F, BW, DQ, VL) < avx512vnni < avx512bf16. */
-typedef enum hr_isa { HR_ISA_REF, HR_ISA_AVX2, HR_ISA_AVX512, HR_ISA_AVX512VNNI, HR_ISA_AVX512BF16, HR_ISAS } hr_isa;
+/* ISA level, an index into the ladder of the processor's family. x86: ref < avx2 (with FMA and F16C) < avx512 (F, BW, DQ, VL) <
+ * avx512vnni < avx512bf16 < amx (int8). Arm: ref < neon (with the dot product of Armv8.2). */
+#if defined(__aarch64__)
+typedef enum hr_isa { HR_ISA_REF, HR_ISA_NEON, HR_ISAS } hr_isa;
+#else
+typedef enum hr_isa {
+    HR_ISA_REF,
+    HR_ISA_AVX2,
+    HR_ISA_AVX512,
+    HR_ISA_AVX512VNNI,
+    HR_ISA_AVX512BF16,
+    HR_ISA_AMX,
+    HR_ISAS
+} hr_isa;
+#endif
 hr_isa hr_ctx_isa_level(const hr_ctx *ctx);
 const char *hr_isa_name(hr_isa isa);
 /* The highest level this machine and its operating system can run. */
