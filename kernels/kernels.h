@@ -130,8 +130,6 @@ typedef struct hrk_reach_args {
 } hrk_reach_args;
 typedef uint32_t hrk_reach_fn(const float *z, hrk_reach_args args, const float *x_error, const float *x_size, const float *limit);
 
-/* z[i] <- fma(scale, z[i], bias) */
-typedef void hrk_affine_fn(int64_t n, float scale, float bias, float *z);
 /* y[i] <- fma(a, x[i], y[i]) */
 typedef void hrk_axpy_fn(int64_t n, float a, const float *x, float *y);
 /* Whether z[i] >= limit[i] for some i; NaN never is. */
@@ -166,9 +164,7 @@ typedef struct hrk_table {
     hrk_sparse_panel_fn *sparse_panel;
     hrk_dot_fn *dot;
     hrk_reach_fn *reach;
-    hrk_affine_fn *affine;
     hrk_axpy_fn *axpy;
-    hrk_any_ge_fn *any_ge;
     hrk_adam_fn *adam;
 } hrk_table;
 

@@ -39,24 +39,10 @@ HRK_BEGIN(float, absmax_i8r, int64_t n, const int8_t *restrict codes, float scal
     return hr_bits_f32(most);
 }
 
-HRK_BEGIN(void, affine, int64_t n, float scale, float bias, float *restrict z)
-{
-    for (int64_t i = 0; i < n; i++)
-        z[i] = fmaf(scale, z[i], bias);
-}
-
 HRK_BEGIN(void, axpy, int64_t n, float a, const float *restrict x, float *restrict y)
 {
     for (int64_t i = 0; i < n; i++)
         y[i] = fmaf(a, x[i], y[i]);
-}
-
-HRK_BEGIN(int, any_ge, int64_t n, const float *restrict z, const float *restrict limit)
-{
-    int any = 0;
-    for (int64_t i = 0; i < n; i++)
-        any |= z[i] >= limit[i];
-    return any;
 }
 
 HRK_BEGIN(void, adam, int64_t n, float *restrict w, float *restrict m, float *restrict v, const float *restrict g,

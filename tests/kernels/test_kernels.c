@@ -117,17 +117,15 @@ static void test_references(void **state)
     const hrk_grad_args grad = {.zscale = 0.7f, .bias = -3, .gscale = 0.5f};
     const hrk_adam_args adam = {0.1f, 0.001f, 0.002f, 1.5f, 1e-8f, 0.999f};
     for (int i = -400; i <= 400; i++) {
-        float z = (float)i / 10, hinge = z, line = z, y = 0.25f, w = 1, m = 0.3f, v = 0.04f;
+        float z = (float)i / 10, hinge = z, y = 0.25f, w = 1, m = 0.3f, v = 0.04f;
         const double logit = 0.7f * (double)z - 3, g = sin(i);
         const float gf = (float)g;
         ref.grad_bce(1, &z, grad);
         assert_true(fabs(z - 0.5 / (1 + exp(-logit))) < 1e-6 * z);
         ref.grad_hinge(1, &hinge, grad);
         assert_true(fabs(hinge - fmax(0, 1 + logit)) < 1e-5);
-        ref.affine(1, 0.7f, -3, &line);
-        assert_true(fabs(line - logit) < 1e-5);
-        ref.axpy(1, 3, &line, &y);
-        assert_true(fabs(y - (0.25 + 3 * (double)line)) < 1e-5);
+        ref.axpy(1, 3, &gf, &y);
+        assert_true(fabs(y - (0.25 + 3 * (double)gf)) < 1e-5);
         ref.adam(1, &w, &m, &v, &gf, adam);
         const double m1 = 0.3 * 0.9 + 0.1 * g, v1 = 0.04 * 0.999 + 0.001 * g * g;
         assert_true(fabs(m - m1) < 1e-6 && fabs(v - v1) < 1e-6);
@@ -215,6 +213,14 @@ static void check_decode(hrk_table ref, hrk_table k)
     }
 }
 
+/* The sign and payload of a NaN that an operation makes belong to the processor: all NaN get the same bits. */
+static void one_nan(hr_dtype d, void *codes, size_t bytes)
+{
+    for (size_t i = 0; i < bytes / d.bytes; i++)
+        if (isnan(hr_dtype_load(d, codes, (int64_t)i, 1)))
+            memset((uint8_t *)codes + i * d.bytes, 0x7f, d.bytes);
+}
+
 static void check_sgd_panel(hrk_table ref, hrk_table k)
 {
     enum { ROWS = 5, PITCH = 4 * HRK_DP + 64 };
@@ -226,7 +232,9 @@ static void check_sgd_panel(hrk_table ref, hrk_table k)
     for (int i = 0; i < 4; i++) { /* a diverged run: the same bits still */
         dw[i * HRK_DP + i] = INFINITY;
         dw[i * HRK_DP + 17 + i] = -INFINITY;
+#if !defined(__aarch64__) /* there the sign of a NaN depends on the order of operands, and eXmY, which has no NaN, keeps the sign */
         dw[i * HRK_DP + 40] = NAN;
+#endif
     }
     ref.draws_panel(hr_rng_make(3, 1, 0, 0), 8, ROWS, 0, draws);
     for (int t = 0; t < TYPES; t++)
@@ -252,11 +260,14 @@ static void check_sgd_panel(hrk_table ref, hrk_table k)
                     memcpy(two, one, sizeof one);
                     ref.sgd_panel(ROWS, widths[s], one, PITCH, w, dw, draws, args);
                     k.sgd_panel(ROWS, widths[s], two, PITCH, w, dw, draws, args);
+                    one_nan(args.dtype, one, sizeof one);
+                    one_nan(args.dtype, two, sizeof two);
                     assert_memory_equal(one, two, sizeof one);
                     for (int r = 0; r < ROWS; r++) { /* and a row at a time, from the codes themselves */
                         fill_codes(args.dtype, two + r * PITCH, widths[s]);
                         k.sgd(widths[s], two + r * PITCH, dw + r * HRK_DP, draws + r * HRK_DP, args);
                     }
+                    one_nan(args.dtype, two, sizeof two);
                     assert_memory_equal(one, two, sizeof one);
                 }
 }
@@ -274,21 +285,11 @@ static void check_vectors(hrk_table ref, hrk_table k)
             for (int64_t i = 0; i < sizes[s]; i++)
                 one[j][i] = fabsf(cosf((float)(i + j)));
         memcpy(two, one, sizeof one);
-        ref.affine(sizes[s], 0.3f, 2, one[0]);
-        k.affine(sizes[s], 0.3f, 2, two[0]);
         ref.axpy(sizes[s], 1.7f, x, one[0]);
         k.axpy(sizes[s], 1.7f, x, two[0]);
         ref.adam(sizes[s], one[1], one[2], one[3], g, args);
         k.adam(sizes[s], two[1], two[2], two[3], g, args);
         assert_memory_equal(one, two, sizeof one);
-        for (int64_t i = 0; i < sizes[s]; i++) {
-            float limit[MOST];
-            for (int64_t j = 0; j < sizes[s]; j++)
-                limit[j] = j == i ? x[j] : INFINITY;
-            assert_true(k.any_ge(sizes[s], x, limit));
-            limit[i] = INFINITY;
-            assert_false(k.any_ge(sizes[s], x, limit));
-        }
     }
 }
 
