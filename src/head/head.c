@@ -99,15 +99,21 @@ void hr_head_memory(const hr_head_options *o, int threads, size_t bytes[HR_MEM_K
     bytes[HR_MEM_HEAD_SCRATCH] = hr_add(bytes[HR_MEM_HEAD_SCRATCH], scratch);
 }
 
-/* Where the sparse gradient is not defined (contracts.md 6). */
+const char *hr_head_not_sparse(const hr_head_options *o)
+{
+    for (int i = 0; i < o->num_segments; i++)
+        if (o->segment[i].kahan || o->segment[i].momentum > 0)
+            return o->segment[i].kahan ? "head.kahan_top" : "head.momentum";
+    if (o->loss != HR_LOSS_BCE)
+        return "loss.type=squared_hinge";
+    if (o->arith == HR_ARITH_ELMO)
+        return "head.arith=elmo";
+    return o->eager_decay ? "head.decay=eager" : NULL;
+}
+
 static hr_status check_sparse(hr_ctx *ctx, const hr_head_options *o)
 {
-    const char *what = NULL;
-    for (int i = 0; i < o->num_segments; i++)
-        what = o->segment[i].kahan ? "head.kahan_top" : o->segment[i].momentum > 0 ? "head.momentum" : what;
-    what = o->loss != HR_LOSS_BCE ? "loss.type=squared_hinge" : what;
-    what = o->arith == HR_ARITH_ELMO ? "head.arith=elmo" : what;
-    what = o->eager_decay ? "head.decay=eager" : what;
+    const char *what = hr_head_not_sparse(o);
     if (what)
         return hr_fail(ctx, HR_ERR_CONFIG, "head: the sparse gradient is not defined with %s; set head.gradient=dense", what);
     if (!(o->tau < 1))

@@ -61,6 +61,8 @@ typedef struct hr_head_options {
 
 /* What was wrong with the options, as a sentence in the context. */
 hr_status hr_head_check(hr_ctx *ctx, const hr_head_options *options);
+/* The option that the sparse gradient is not defined with, as the configuration names it; NULL: none. */
+const char *hr_head_not_sparse(const hr_head_options *options);
 /* Bytes that hr_head_create will allocate, added to bytes[kind]. */
 void hr_head_memory(const hr_head_options *options, int threads, size_t bytes[HR_MEM_KINDS]);
 

@@ -67,6 +67,16 @@ static hr_status segments(const hr_config *c, hr_head_options *o)
     return HR_OK;
 }
 
+/* auto: few labels make dense gradients, for which the dense step is the faster one (docs/results.md). */
+static hr_gradient choose_gradient(const hr_config *c, const hr_head_options *h)
+{
+    enum { SPARSE_FROM = 8192 };
+    const int choice = hr_config_choice(c, "head.gradient");
+    if (choice == 0)
+        return h->labels >= SPARSE_FROM && !hr_head_not_sparse(h) ? HR_GRADIENT_SPARSE : HR_GRADIENT_DENSE;
+    return choice == 1 ? HR_GRADIENT_DENSE : HR_GRADIENT_SPARSE;
+}
+
 hr_status hr_model_spec_make(const hr_config *c, const hr_dataset *ds, int64_t max_row, double mean_positives,
                              hr_model_spec *out)
 {
@@ -91,7 +101,6 @@ hr_status hr_model_spec_make(const hr_config *c, const hr_dataset *ds, int64_t m
         .weight_decay = (float)hr_config_number(c, "head.weight_decay"),
         .eager_decay = hr_config_choice(c, "head.decay") == 1,
         .arith = (hr_arith)hr_config_choice(c, "head.arith"),
-        .gradient = (hr_gradient)hr_config_choice(c, "head.gradient"),
         .tau = (float)hr_config_number(c, "head.tau"),
         .lr_peak = (float)hr_config_number(c, "head.lr"),
         .chunk = hr_config_int(c, "head.chunk"),
@@ -101,6 +110,7 @@ hr_status hr_model_spec_make(const hr_config *c, const hr_dataset *ds, int64_t m
     if (h->loss == HR_LOSS_SQUARED_HINGE && h->bias != HR_BIAS_NONE)
         h->bias_value = -1.0f; /* a negative's hinge is zero from there down */
     HR_TRY(segments(c, h));
+    h->gradient = choose_gradient(c, h);
     HR_TRY(hr_encoder_check(ctx, &out->encoder));
     return hr_head_check(ctx, h);
 }
