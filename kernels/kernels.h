@@ -85,11 +85,11 @@ typedef void hrk_sgd_i8r_fn(int64_t n, int8_t *codes, float scale, float new_sca
  *   of 8-bit floats  the power of two for which 64 <= max |q| < 128: the upper four binades of e4m3 stay exact
  *   of i8r           `row_scale`, and q is the code
  *   of the others    max |v| / 127
- * and for a row of floats all below 2^-100 it is 0, and so is q. */
+ * for a row of floats all below 2^-100 it is 0, for one with an infinity or NaN it is NaN, and q is 0. */
 typedef struct hrk_quantized {
     float scale;
     int32_t sum, square; /* of q and q^2 */
-    int32_t rounded;     /* values that are not q * scale; each is off by at most scale / 2 */
+    int32_t rounded;     /* values that are not q * scale; each is off by at most scale / 2 (of the others: and 3 * 2^-24 |v|) */
 } hrk_quantized;
 typedef hrk_quantized hrk_quantize_fn(int64_t n, const void *codes, float row_scale, hr_dtype dtype, int8_t *q);
 
@@ -124,7 +124,7 @@ typedef void hrk_dot_fn(int64_t M, int64_t n, const void *codes, size_t pitch, c
                         float *out);
 
 /* Which of BP queries a label may still reach, as bits: z[j] is a score with an error of at most size * x_error[j] + error * x_size[j],
- * and query j wants fma(zscale, score, bias) >= limit[j]. Never leaves one out; NaN limits let nothing pass. */
+ * and query j wants fma(zscale, score, bias) >= limit[j], zscale >= 0. Never leaves one out; what is not a number passes. */
 typedef struct hrk_reach_args {
     float zscale, bias, size, error;
 } hrk_reach_args;
@@ -133,7 +133,6 @@ typedef uint32_t hrk_reach_fn(const float *z, hrk_reach_args args, const float *
 /* y[i] <- fma(a, x[i], y[i]) */
 typedef void hrk_axpy_fn(int64_t n, float a, const float *x, float *y);
 /* Whether z[i] >= limit[i] for some i; NaN never is. */
-typedef int hrk_any_ge_fn(int64_t n, const float *z, const float *limit);
 
 /* Adam (Kingma & Ba 2015, Alg. 1) with decoupled decay (Loshchilov & Hutter 2019):
  *   m <- m + (1 - beta1)(g - m),  v <- v + (1 - beta2)(g^2 - v),  w <- keep * w - rate * m / (sqrt(v) * v_scale + eps)

@@ -1,3 +1,3 @@
-/* The reference text, which the compiler turns into vectors: the types are simple enough for it, the speed of the products matters more. */
+/* kernels/body/codes_plain.h, which the compiler turns into vectors: the speed of the products matters more. */
 #define HRK_VARIANT neon
-#include "kernels/ref/codes_ref.c"
+#include "kernels/body/codes_plain.h"

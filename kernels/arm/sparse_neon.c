@@ -3,26 +3,14 @@
 #include <arm_neon.h>
 
 #include "dtype/keep.h"
+#include "kernels/body/keep_bound.h"
 #include "kernels/body/variant.h"
 
 #define HRK_VL 4
 typedef float32x4_t native;
 #define HRK_FMA(a, b, c) ((vec)vfmaq_f32((float32x4_t)(c), (float32x4_t)(a), (float32x4_t)(b)))
 
-#define LOG2E_BITS 0x1.715476p+23f
-#define ONE_BITS   (127.0f * 0x1p23f + 4096.0f)
-
 enum { BYTES = 16 };
-
-static int largest_code(int64_t n, const uint8_t *codes)
-{
-    uint8_t most = 0;
-    for (int64_t i = 0; i < n; i++) {
-        const uint8_t code = codes[i] & 0x7f;
-        most = code > most ? code : most;
-    }
-    return most;
-}
 
 static inline int32_t look_up(const uint8_t *codes, int base, const uint8_t *table, int8_t *q)
 {
@@ -87,9 +75,9 @@ static inline uint32_t bits_of(uint32x4_t mask)
     return vaddvq_u32(vandq_u32(mask, vld1q_u32(bit)));
 }
 
-static inline uint32_t at_least(float32x4_t a, float32x4_t b)
+static inline uint32_t not_less(float32x4_t a, float32x4_t b)
 {
-    return bits_of(vcgeq_f32(a, b));
+    return bits_of(vmvnq_u32(vcltq_f32(a, b)));
 }
 
 static inline uint32_t may_keep(const float *z, const uint16_t *draws, float zscale, float bias, float unit)

@@ -1,7 +1,17 @@
 /* Quantisation, scores, the list of kept entries, and the backward pass from it. Included with the vector operations of the ISA:
- * HRK_VL and HRK_FMA as for gemm_panel.h; BYTES, largest_code, look_up, sum_bytes, ..._values32, add_chains, at_least, may_keep. */
+ * HRK_VL and HRK_FMA as for gemm_panel.h; BYTES, look_up, sum_bytes, ..._values32, add_chains, not_less, may_keep. */
 
 /* ---- quantisation ---- */
+
+static int largest_code(int64_t n, const uint8_t *codes)
+{
+    uint8_t most = 0;
+    for (int64_t i = 0; i < n; i++) {
+        const uint8_t code = codes[i] & 0x7f;
+        most = code > most ? code : most;
+    }
+    return most;
+}
 
 /* int8 of an e4m3 code counted from eight binades below its row's largest: (8 + m) 2^d / 16 to nearest even, d = i / 8, m = i % 8; bit 7
  * says that it was rounded. */
@@ -46,7 +56,18 @@ static int32_t quantize_values(int64_t n, const uint8_t *codes, float row_scale,
     return rounded;
 }
 
-/* max |value|; bits of floats order as integers */
+/* q = 0 for a row whose values have no int8; returns how many are not 0 * scale. */
+static int32_t no_values(int64_t n, const uint8_t *codes, float row_scale, hr_dtype dtype, float scale, int8_t *q)
+{
+    int32_t rounded = 0;
+    for (int64_t i = 0; i < n; i++) {
+        q[i] = 0;
+        rounded += hr_dtype_load(dtype, codes, i, row_scale) != 0.0f * scale;
+    }
+    return rounded;
+}
+
+/* max |value|, a NaN above all; bits of floats order as integers */
 static float largest_value(int64_t n, const uint8_t *codes, float row_scale, hr_dtype dtype)
 {
     uint32_t most = 0;
@@ -84,12 +105,17 @@ HRK_BEGIN(hrk_quantized, quantize, int64_t n, const void *codes, float row_scale
         const float most = largest_value(n, codes, row_scale, dtype);
         float inverse = 0;
         r.scale = 0;
-        if (most >= 0x1p-100f) {
+        if (!(most < INFINITY)) {
+            r.scale = NAN;
+        } else if (most >= 0x1p-100f) {
             const int exponent = (int)(hr_f32_bits(most) >> 23) - 127;
             r.scale = dtype.bytes == 1 ? ldexpf(1.0f, exponent - 6) : most / 127.0f;
             inverse = dtype.bytes == 1 ? ldexpf(1.0f, 6 - exponent) : 127.0f / most;
         }
-        r.rounded = quantize_values(n, codes, row_scale, dtype, inverse, r.scale, q);
+        if (r.scale > 0)
+            r.rounded = quantize_values(n, codes, row_scale, dtype, inverse, r.scale, q);
+        else
+            r.rounded = no_values(n, codes, row_scale, dtype, r.scale, q);
     }
     sums(n, q, &r);
     return r;
@@ -149,9 +175,9 @@ INLINE void dot_rows(const int rows, int64_t n, const uint8_t *codes, size_t pit
 
 #define DOTS(type, rows)                                                                                               \
     case type:                                                                                                         \
-        for (; M >= (rows); M -= (rows), c += (rows)*pitch, row_scale += (rows), out += (rows))                        \
+        for (; M >= (rows); M -= (rows), c += (rows)*pitch, row_scale += row_scale ? (rows) : 0, out += (rows))                      \
             dot_rows(rows, n, c, pitch, row_scale, (hr_dtype){.id = type, .bytes = dtype.bytes}, x, out);              \
-        for (; M > 0; M--, c += pitch, row_scale++, out++)                                                             \
+        for (; M > 0; M--, c += pitch, row_scale += row_scale ? 1 : 0, out++)                                                             \
             dot_rows(1, n, c, pitch, row_scale, (hr_dtype){.id = type, .bytes = dtype.bytes}, x, out);                 \
         break;
 
@@ -165,7 +191,7 @@ HRK_BEGIN(void, dot, int64_t M, int64_t n, const void *codes, size_t pitch, cons
         DOTS(HR_E4M3, 4)
         DOTS(HR_I8R, 4)
     default:
-        for (; M > 0; M--, c += pitch, row_scale++, out++)
+        for (; M > 0; M--, c += pitch, row_scale += row_scale ? 1 : 0, out++)
             dot_rows(1, n, c, pitch, row_scale, dtype, x, out);
     }
 }
@@ -178,7 +204,7 @@ HRK_BEGIN(uint32_t, reach, const float *z, hrk_reach_args args, const float *x_e
                   bias = args.bias - (vec){0};
 #define AT(p) (*(const vec *)(const void *)((p) + j))
         const vec most = HRK_FMA(error, AT(x_size), HRK_FMA(size, AT(x_error), AT(z)));
-        bits |= at_least((native)HRK_FMA(zscale, most, bias), (native)AT(limit)) << j;
+        bits |= not_less((native)HRK_FMA(zscale, most, bias), (native)AT(limit)) << j;
 #undef AT
     }
     return bits;

@@ -1,4 +1,4 @@
-/* Names of the variant being compiled: HRK_VARIANT is ref, avx2 or avx512 (a compile definition of the file). */
+/* Names of the variant being compiled: HRK_VARIANT, ref unless the file defines it. */
 #ifndef HRK_BODY_VARIANT_H
 #define HRK_BODY_VARIANT_H
 

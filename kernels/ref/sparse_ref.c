@@ -6,17 +6,21 @@ HRK_BEGIN(hrk_quantized, quantize, int64_t n, const void *codes, float row_scale
 {
     hrk_quantized r = {.scale = row_scale};
     float most = 0;
-    for (int64_t i = 0; i < n; i++)
-        most = fmaxf(most, fabsf(hr_dtype_load(dtype, codes, i, row_scale)));
+    for (int64_t i = 0; i < n; i++) {
+        const float v = fabsf(hr_dtype_load(dtype, codes, i, row_scale));
+        most = v > most || isnan(v) ? v : most;
+        if (isnan(most))
+            break;
+    }
     int exponent = 0;
     (void)frexpf(most, &exponent); /* most = f 2^exponent, 1/2 <= f < 1 */
     if (dtype.id != HR_I8R)
-        r.scale = most < 0x1p-100f ? 0 : dtype.bytes == 1 ? ldexpf(1, exponent - 7) : most / 127.0f;
+        r.scale = most < 0x1p-100f ? 0 : !isfinite(most) ? NAN : dtype.bytes == 1 ? ldexpf(1, exponent - 7) : most / 127.0f;
     for (int64_t i = 0; i < n; i++) {
         const float v = hr_dtype_load(dtype, codes, i, row_scale);
         if (dtype.id == HR_I8R)
             q[i] = ((const int8_t *)codes)[i];
-        else if (r.scale == 0)
+        else if (!(r.scale > 0))
             q[i] = 0;
         else if (dtype.bytes == 1)
             q[i] = (int8_t)rintf(v / r.scale);
@@ -51,7 +55,7 @@ HRK_BEGIN(uint32_t, reach, const float *z, hrk_reach_args args, const float *x_e
     uint32_t bits = 0;
     for (int j = 0; j < HRK_BP; j++) {
         const float most = fmaf(args.error, x_size[j], fmaf(args.size, x_error[j], z[j]));
-        bits |= (uint32_t)(fmaf(args.zscale, most, args.bias) >= limit[j]) << j;
+        bits |= (uint32_t) !(fmaf(args.zscale, most, args.bias) < limit[j]) << j;
     }
     return bits;
 }

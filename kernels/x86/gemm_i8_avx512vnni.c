@@ -22,6 +22,8 @@ INLINE void micro(const int rows, int64_t groups, const int8_t *w, int64_t pitch
         acc[m][0] = acc[m][1] = _mm512_setzero_si512();
     for (int64_t k = 0; k < groups; k++, ahead += step) {
         __builtin_prefetch(ahead, 0, 2);
+        if (step > 64)
+            __builtin_prefetch(ahead + 64, 0, 2);
         const __m512i x0 = _mm512_loadu_si512(x + k * 128), x1 = _mm512_loadu_si512(x + k * 128 + 64);
         for (int m = 0; m < rows; m++) {
             int32_t four;

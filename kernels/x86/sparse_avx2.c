@@ -3,26 +3,14 @@
 #include <immintrin.h>
 
 #include "dtype/keep.h"
+#include "kernels/body/keep_bound.h"
 #include "kernels/body/variant.h"
 
 #define HRK_VL 8
 typedef __m256 native;
 #define HRK_FMA(a, b, c) ((vec)_mm256_fmadd_ps((__m256)(a), (__m256)(b), (__m256)(c)))
 
-#define LOG2E_BITS 0x1.715476p+23f
-#define ONE_BITS   (127.0f * 0x1p23f + 4096.0f)
-
 enum { BYTES = 32 };
-
-static int largest_code(int64_t n, const uint8_t *codes)
-{
-    uint8_t most = 0;
-    for (int64_t i = 0; i < n; i++) {
-        const uint8_t code = codes[i] & 0x7f;
-        most = code > most ? code : most;
-    }
-    return most;
-}
 
 /* A table of 64 bytes is four tables of 16, chosen by bits 4 and 5 of the index. */
 static inline int32_t look_up(const uint8_t *codes, int base, const uint8_t *table, int8_t *q)
@@ -50,7 +38,8 @@ static inline int64_t sum_bytes(int64_t n, const int8_t *q, hrk_quantized *r)
     for (; i + BYTES <= n; i += BYTES) {
         const __m256i c = _mm256_loadu_si256((const __m256i *)(const void *)(q + i)), size = _mm256_abs_epi8(c);
         sum = _mm256_add_epi32(sum, _mm256_madd_epi16(_mm256_maddubs_epi16(_mm256_set1_epi8(1), c), ones));
-        square = _mm256_add_epi32(square, _mm256_madd_epi16(_mm256_maddubs_epi16(size, size), ones));
+        const __m256i low = _mm256_cvtepu8_epi16(_mm256_castsi256_si128(size)), high = _mm256_cvtepu8_epi16(_mm256_extracti128_si256(size, 1));
+        square = _mm256_add_epi32(square, _mm256_add_epi32(_mm256_madd_epi16(low, low), _mm256_madd_epi16(high, high)));
     }
     int32_t s[8], t[8];
     memcpy(s, &sum, sizeof s);
@@ -94,9 +83,9 @@ static inline float add_chains(const native *sum)
     return _mm_cvtss_f32(_mm_add_ss(q, _mm_shuffle_ps(q, q, 1)));
 }
 
-static inline uint32_t at_least(__m256 a, __m256 b)
+static inline uint32_t not_less(__m256 a, __m256 b)
 {
-    return (uint32_t)_mm256_movemask_ps(_mm256_cmp_ps(a, b, _CMP_GE_OQ));
+    return (uint32_t)_mm256_movemask_ps(_mm256_cmp_ps(a, b, _CMP_NLT_UQ));
 }
 
 static inline uint32_t may_keep(const float *z, const uint16_t *draws, float zscale, float bias, float unit)

@@ -3,26 +3,14 @@
 #include <immintrin.h>
 
 #include "dtype/keep.h"
+#include "kernels/body/keep_bound.h"
 #include "kernels/body/variant.h"
 
 #define HRK_VL 16
 typedef __m512 native;
 #define HRK_FMA(a, b, c) ((vec)_mm512_fmadd_ps((__m512)(a), (__m512)(b), (__m512)(c)))
 
-#define LOG2E_BITS 0x1.715476p+23f
-#define ONE_BITS   (127.0f * 0x1p23f + 4096.0f)
-
 enum { BYTES = 64 };
-
-static int largest_code(int64_t n, const uint8_t *codes)
-{
-    uint8_t most = 0;
-    for (int64_t i = 0; i < n; i++) {
-        const uint8_t code = codes[i] & 0x7f;
-        most = code > most ? code : most;
-    }
-    return most;
-}
 
 /* A table of 64 bytes is four tables of 16, chosen by bits 4 and 5 of the index. */
 static inline int32_t look_up(const uint8_t *codes, int base, const uint8_t *table, int8_t *q)
@@ -49,7 +37,8 @@ static inline int64_t sum_bytes(int64_t n, const int8_t *q, hrk_quantized *r)
     for (; i + BYTES <= n; i += BYTES) {
         const __m512i c = _mm512_loadu_si512(q + i), size = _mm512_abs_epi8(c);
         sum = _mm512_add_epi32(sum, _mm512_madd_epi16(_mm512_maddubs_epi16(_mm512_set1_epi8(1), c), ones));
-        square = _mm512_add_epi32(square, _mm512_madd_epi16(_mm512_maddubs_epi16(size, size), ones));
+        const __m512i low = _mm512_cvtepu8_epi16(_mm512_castsi512_si256(size)), high = _mm512_cvtepu8_epi16(_mm512_extracti64x4_epi64(size, 1));
+        square = _mm512_add_epi32(square, _mm512_add_epi32(_mm512_madd_epi16(low, low), _mm512_madd_epi16(high, high)));
     }
     r->sum += _mm512_reduce_add_epi32(sum);
     r->square += _mm512_reduce_add_epi32(square);
@@ -86,9 +75,9 @@ static inline float add_chains(const native *sum)
     return _mm_cvtss_f32(_mm_add_ss(q, _mm_shuffle_ps(q, q, 1)));
 }
 
-static inline uint32_t at_least(__m512 a, __m512 b)
+static inline uint32_t not_less(__m512 a, __m512 b)
 {
-    return _mm512_cmp_ps_mask(a, b, _CMP_GE_OQ);
+    return _mm512_cmp_ps_mask(a, b, _CMP_NLT_UQ);
 }
 
 static inline uint32_t may_keep(const float *z, const uint16_t *draws, float zscale, float bias, float unit)

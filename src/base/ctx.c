@@ -366,13 +366,21 @@ const char *hr_isa_name(hr_isa isa)
 }
 
 #if defined(__x86_64__)
-/* Linux hands out the tile registers on request (arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA). */
-static bool may_use_tiles(void)
+/* Linux hands out the tile registers on request, to the whole process and for good (arch_prctl(2)): asked only by a context that wants them. */
+enum { GET_XCOMP_SUPP = 0x1021, REQ_XCOMP_PERM = 0x1023, TILE_DATA = 18 };
+
+static bool has_tiles(void)
 {
     uint32_t eax, ebx, ecx, edx;
     if (!__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) || !(edx >> 24 & 1) || !(edx >> 25 & 1)) /* AMX-TILE, AMX-INT8 */
         return false;
-    return syscall(SYS_arch_prctl, 0x1023, 18) == 0;
+    uint64_t supported = 0;
+    return syscall(SYS_arch_prctl, GET_XCOMP_SUPP, &supported) == 0 && (supported >> TILE_DATA & 1);
+}
+
+static bool take_tiles(void)
+{
+    return syscall(SYS_arch_prctl, REQ_XCOMP_PERM, TILE_DATA) == 0;
 }
 #endif
 
@@ -389,7 +397,7 @@ hr_isa hr_isa_detect(void)
         return HR_ISA_AVX512;
     if (!__builtin_cpu_supports("avx512bf16"))
         return HR_ISA_AVX512VNNI;
-    return may_use_tiles() ? HR_ISA_AMX : HR_ISA_AVX512BF16;
+    return has_tiles() ? HR_ISA_AMX : HR_ISA_AVX512BF16;
 #elif defined(__aarch64__)
     return getauxval(AT_HWCAP) & HWCAP_ASIMDDP ? HR_ISA_NEON : HR_ISA_REF;
 #else
@@ -413,7 +421,7 @@ const char *hr_isa_level(int level)
     return level >= 0 && level < HR_ISAS ? isa_names[level] : NULL;
 }
 
-/* "auto" or NULL: what the machine has. HR_ERR_USAGE: no such name; HR_ERR_DEVICE: the machine cannot. */
+/* "auto" or NULL: the best proven level. HR_ERR_USAGE: no such name; HR_ERR_DEVICE: the machine cannot. */
 static hr_status choose_isa(const char *wanted, hr_isa *out)
 {
     hr_isa best = hr_isa_detect();
@@ -423,6 +431,10 @@ static hr_status choose_isa(const char *wanted, hr_isa *out)
     for (int i = 0; i < HR_ISAS; i++)
         if (strcmp(wanted, isa_names[i]) == 0) {
             *out = (hr_isa)i;
+#if defined(__x86_64__)
+            if (i == HR_ISA_AMX && best == HR_ISA_AMX && !take_tiles())
+                return HR_ERR_DEVICE;
+#endif
             return (hr_isa)i <= best ? HR_OK : HR_ERR_DEVICE;
         }
     return HR_ERR_USAGE;

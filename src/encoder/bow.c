@@ -82,6 +82,8 @@ static void adagrad_row(const hr_encoder *e, int64_t feature, const float *grad,
     float square, *v = &e->embedding.v[feature];
     e->be.k.dot(1, e->o.dim, grad, 0, NULL, f32, grad, &square);
     *v += square / (float)e->o.dim;
+    if (*v == 0)
+        return;
     e->be.k.axpy(e->o.dim, -lr / (sqrtf(*v) + e->o.eps), grad, e->embedding.w + feature * e->o.dim);
 }
 

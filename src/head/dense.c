@@ -323,7 +323,7 @@ void hr_dense_backward(hr_segment *seg, const hr_tile_step *s, int64_t row, int6
     if (s->bias)
         tile_bias(seg, s, rows, scratch->g);
     if (s->x->xp16) {
-        hr_dense_bf16_gradient(s->x, s->k, rows, scratch);
+        hr_dense_bf16_gradient(s, rows, scratch);
         hr_dense_bf16_dx(s, rows, hr_dense_weight_scale(seg), scratch);
     } else {
         tile_dx(seg, s, rows, scratch->w, scratch->g);

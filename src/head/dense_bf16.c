@@ -1,5 +1,5 @@
-/* The three products of a tile with bf16 operands and f32 sums (head.arith=bf16). W in an 8-bit or bf16 type is exact; X and G are rounded
- * to nearest. Each product wants its pairs along the axis it sums over, so W and G are laid out twice. */
+/* The three products of a tile with bf16 operands and f32 sums (head.arith=bf16). W in an 8-bit type is exact; X and G are rounded to
+ * nearest, and what is below 2^-50 is zero. Each product wants its pairs along the axis it sums over, so W and G are laid out twice. */
 #include "head/segment.h"
 
 static int64_t half(int64_t n)
@@ -28,13 +28,25 @@ void hr_dense_bf16_logits(const hr_packed *x, const hrk_table *k, int64_t rows, 
         k->gemm16_bp(rows, pairs, left, x->xt16 + p * pairs * HRK_BP, s->g + p * rows * HRK_BP, HRK_BP, 1.0f, 0);
 }
 
-void hr_dense_bf16_gradient(const hr_packed *x, const hrk_table *k, int64_t rows, hr_tile_scratch *s)
+/* G carries the factor of the reduction, down to 1 / (L B); as bf16 it is taken without its power of two, or small entries would
+ * fall below 2^-50. */
+static float unit(const hr_tile_step *s)
 {
+    return exp2f((float)ilogbf(s->gscale));
+}
+
+void hr_dense_bf16_gradient(const hr_tile_step *step, int64_t rows, hr_tile_scratch *s)
+{
+    const hr_packed *x = step->x;
+    const hrk_table *k = step->k;
+    const float inverse = 1.0f / unit(step);
     for (int64_t p = 0; p < x->padded / HRK_BP; p++) {
         float *g = s->g + p * rows * HRK_BP;
         const int64_t left = x->rows - p * HRK_BP;
         for (int64_t r = 0; r < rows && left < HRK_BP; r++) /* dW sums over whole panels */
             memset(g + r * HRK_BP + left, 0, (size_t)(HRK_BP - left) * sizeof(float));
+        for (int64_t i = 0; inverse != 1 && i < rows * HRK_BP; i++)
+            g[i] *= inverse;
         k->pair_row(rows * HRK_BP, g, s->g_by_row + p * rows * HRK_BP / 2);
         for (int64_t r = 0; r < rows; r += 2)
             k->pair(HRK_BP, g + r * HRK_BP, r + 1 < rows ? g + (r + 1) * HRK_BP : NULL, s->g_by_label + (p * half(rows) + r / 2) * HRK_BP);
@@ -49,8 +61,8 @@ void hr_dense_bf16_dx(const hr_tile_step *s, int64_t rows, float scale, const hr
         for (int64_t b = 0; b < x->rows; b += HRK_BP) {
             const hrk_left16 left = {.a = scratch->g_by_label + b * pairs, .row = 1, .step = HRK_BP, .kb = pairs, .block = 0};
             const int64_t m = x->rows - b < HRK_BP ? x->rows - b : HRK_BP;
-            s->k->gemm16_dp(m, pairs, left, scratch->w_by_label + q * pairs * HRK_DP, s->dx + (q * x->rows + b) * HRK_DP, HRK_DP, scale,
-                            1);
+            s->k->gemm16_dp(m, pairs, left, scratch->w_by_label + q * pairs * HRK_DP, s->dx + (q * x->rows + b) * HRK_DP, HRK_DP,
+                            scale * unit(s), 1);
         }
 }
 
@@ -59,5 +71,5 @@ void hr_dense_bf16_dw(const hr_tile_step *s, int64_t rows, int64_t q, int64_t r,
     const int64_t pairs = s->x->padded / 2;
     const hrk_left16 left = {.a = scratch->g_by_row + r * HRK_BP / 2, .row = HRK_BP / 2, .step = 1, .kb = HRK_BP / 2,
                              .block = rows * HRK_BP / 2};
-    s->k->gemm16_dp(n, pairs, left, s->x->xp16 + q * pairs * HRK_DP, dw, HRK_DP, 1.0f, 0);
+    s->k->gemm16_dp(n, pairs, left, s->x->xp16 + q * pairs * HRK_DP, dw, HRK_DP, unit(s), 0);
 }

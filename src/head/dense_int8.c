@@ -15,13 +15,15 @@ void hr_dense_int8_scores(const hr_segment *seg, const hrk_table *k, const hr_pa
         memset(q + x->dim, 0, (size_t)(x->dim_q - x->dim));
         s->w_scale[r] = w.scale;
         s->w_sum[r] = w.sum;
-        s->w_error[r] = w.scale * 0.5f * sqrtf((float)w.rounded);
+        s->w_error[r] = (w.scale == 0 ? 0x1p-100f : w.scale * 0.5f) * sqrtf((float)w.rounded); /* scale 0: all below 2^-100 */
         s->w_size[r] = w.scale * sqrtf((float)w.square) + s->w_error[r];
     }
-    /* the next tile's codes, if they lie behind this one's, are asked for in equal parts */
-    const int64_t panels = x->padded / HRK_BP, next = row + rows, in_shard = seg->shard_rows - next % seg->shard_rows;
-    const int64_t ahead_rows = next < seg->o.rows ? (in_shard < rows ? in_shard : rows) : 0;
-    const uint8_t *ahead = ahead_rows ? hr_segment_row(seg, next) : hr_segment_row(seg, row);
+    /* the next tile's codes, as far as they lie behind this one's, are asked for in equal parts */
+    const int64_t panels = x->padded / HRK_BP, next = row + rows;
+    int64_t ahead_rows = seg->shard_rows - next % seg->shard_rows;
+    ahead_rows = ahead_rows < seg->o.rows - next ? ahead_rows : seg->o.rows - next;
+    ahead_rows = ahead_rows < rows ? ahead_rows : rows;
+    const uint8_t *ahead = hr_segment_row(seg, ahead_rows > 0 ? next : row);
     const size_t part = (size_t)ahead_rows * seg->pitch / (size_t)panels;
     for (int64_t p = 0; p < panels; p++)
         k->gemm_i8(rows, x->dim_q / 4, s->wq, x->dim_q, s->w_sum, s->w_scale, x->xq + p * x->dim_q * HRK_BP,
@@ -69,7 +71,7 @@ static void scan_direct(const hr_segment *seg, const hr_scan *scan, int64_t row,
 
 /* Many: int8 scores with a bound on their error, and the score of those that may reach the limit, so that the answer is the same to
  * the last bit. With w8 = scale * q, |w x - w8 x8| <= |w| |x - x8| + |w - w8| |x8| (Cauchy-Schwarz); the rounding of sums is in
- * x_error (hr_head_pack), that of the last multiply-add in the bias here and in the limit. */
+ * x_error (hr_head_pack). The last multiply-add is monotone, so it needs no allowance. */
 static void scan_int8(const hr_segment *seg, const hr_scan *scan, int64_t row, int64_t rows, hr_tile_scratch *s)
 {
     const hr_packed *x = scan->x;
@@ -77,16 +79,18 @@ static void scan_int8(const hr_segment *seg, const hr_scan *scan, int64_t row, i
     hr_dense_int8_scores(seg, scan->k, x, row, rows, s);
     for (int64_t r = 0; r < rows; r++) {
         const float bias = bias_of(scan, r);
-        const hrk_reach_args args = {.zscale = zscale, .bias = bias + fabsf(bias) * 0x1p-20f, .size = s->w_size[r],
+        const hrk_reach_args args = {.zscale = zscale, .bias = bias, .size = s->w_size[r],
                                      .error = s->w_error[r]};
-        for (int64_t p = 0; p < x->padded; p += HRK_BP)
-            for (uint32_t left = scan->k->reach(s->g + (p * rows + r * HRK_BP), args, x->x_error + p, x->x_size + p, scan->limit + p);
-                 left; left &= left - 1) {
+        for (int64_t p = 0; p < x->padded; p += HRK_BP) {
+            const uint32_t queries = x->rows - p < HRK_BP ? (UINT32_C(1) << (x->rows - p)) - 1 : UINT32_MAX;
+            uint32_t left = scan->k->reach(s->g + (p * rows + r * HRK_BP), args, x->x_error + p, x->x_size + p, scan->limit + p);
+            for (left &= queries; left; left &= left - 1) {
                 const int64_t query = p + __builtin_ctz(left);
                 float dot;
                 dots(seg, scan, row + r, 1, query, &dot);
                 report(scan, r, query, dot, zscale, bias);
             }
+        }
     }
 }
 

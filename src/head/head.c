@@ -335,8 +335,9 @@ static void pack_int8(const hr_head *head, const float *x, int8_t *row)
     }
 }
 
-/* How far int8 scores of an instance may be from its scores, for a w of length 1: |x - x8|, and the rounding of sums of D products in
- * 16 chains and of the conversions, at most D / 16 + 16 units of 2^-24 of |w| max(|x|, |x8|). */
+/* How far int8 scores of an instance may be from its scores, for a w of length 1: |x - x8|, and all roundings, in units of 2^-24 of
+ * |w| max(|x|, |x8|): D / 16 in each of 16 chains and 5 in their sum and factor, 3 in the int8 score, 6 in the values and their scale, 3 in
+ * `reach`; 32 are allowed for. */
 static void pack_errors(const hr_head *head, const float *x)
 {
     const hr_packed *p = &head->packed;
@@ -350,7 +351,7 @@ static void pack_errors(const hr_head *head, const float *x)
             size += v * v;
             size8 += v8 * v8;
         }
-        const double rounding = ((double)p->dim / 16 + 16) * 0x1p-24 * sqrt(size > size8 ? size : size8);
+        const double rounding = ((double)p->dim / 16 + 32) * 0x1p-24 * sqrt(size > size8 ? size : size8);
         p->x_error[b] = (float)((sqrt(error) + rounding) * (1 + 0x1p-20));
         p->x_size[b] = (float)(sqrt(size8) * (1 + 0x1p-20));
     }

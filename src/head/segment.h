@@ -133,7 +133,7 @@ extern const hr_family hr_family_dense;
 /* The table of a segment's family. */
 const hr_family *hr_family_of(const hr_segment_options *o);
 
-/* dense.c, for dense_sparse.c. A tile's rows are `rows` rows of the segment from `row` on. */
+/* dense.c, for the other forms of the step. A tile's rows are `rows` rows of the segment from `row` on. */
 float hr_dense_weight_scale(const hr_segment *seg);
 /* Codes of a row of the segment to its place in f32 panels (D/DP, rows, DP), zero beyond D; w is the row's place in the first. */
 void hr_dense_decode_row(const hr_segment *seg, const hrk_table *k, int64_t row, float *w, int64_t rows);
@@ -144,7 +144,7 @@ void hr_dense_backward(hr_segment *seg, const hr_tile_step *s, int64_t row, int6
 /* dense_bf16.c: the three products of a tile with bf16 operands, from and to the places of the f32 ones. */
 void hr_dense_bf16_weights(const hr_packed *x, const hrk_table *k, int64_t rows, hr_tile_scratch *scratch);
 void hr_dense_bf16_logits(const hr_packed *x, const hrk_table *k, int64_t rows, hr_tile_scratch *scratch);
-void hr_dense_bf16_gradient(const hr_packed *x, const hrk_table *k, int64_t rows, hr_tile_scratch *scratch);
+void hr_dense_bf16_gradient(const hr_tile_step *step, int64_t rows, hr_tile_scratch *scratch);
 void hr_dense_bf16_dx(const hr_tile_step *step, int64_t rows, float scale, const hr_tile_scratch *scratch);
 /* dW of rows [r, r + n) and panel q, with row stride HRK_DP. */
 void hr_dense_bf16_dw(const hr_tile_step *step, int64_t rows, int64_t q, int64_t r, int64_t n, const hr_tile_scratch *scratch,

@@ -199,7 +199,7 @@ static float choose_tau(const hr_head *head, const hr_head_batch *batch, float g
 {
     static const float KAPPA = 0.1f, MOST = 0.05f;
     if (head->o.tau >= 0)
-        return head->o.tau;
+        return head->o.tau < 0x1p-40f ? 0 : head->o.tau; /* 65536 / tau must be a number */
     float rate = 0, norm2 = 0;
     for (int i = 0; i < head->o.num_segments; i++)
         rate = fmaxf(rate, head->o.lr_peak * head->o.segment[i].lr_scale * gscale);

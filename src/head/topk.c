@@ -157,7 +157,7 @@ hr_status hr_head_top(hr_head *head, hr_head_topk *work, int64_t batch, const fl
                      .touch_arg = touch_arg};
     work->failed = 0;
     for (int64_t i = 0; i < threads * padded(work->max_batch); i++)
-        work->limit[i] = i % padded(work->max_batch) < batch ? -INFINITY : INFINITY; /* no query: nothing passes */
+        work->limit[i] = -INFINITY;
     memset(work->count, 0, (size_t)(threads * work->max_batch) * sizeof(int64_t));
     hr_head_pack(head, batch, x, HR_PACK_SCORES);
     hr_parallel_for(head->ctx, head->blocks, scan_block, &call);

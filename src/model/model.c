@@ -124,6 +124,8 @@ static hr_status load_alphas(hr_model *m, const hr_checkpoint *ck)
         double alpha;
         snprintf(key, sizeof key, "head.%d.alpha", i);
         HR_TRY(hr_checkpoint_number(ck, key, &alpha));
+        if (!(alpha > 0x1p-10 && alpha <= 1))
+            return hr_fail(m->ctx, HR_ERR_DATA, "the model's \"%s\" is %g, expected above 0 and at most 1", key, alpha);
         hr_head_set_alpha(m->head, i, (float)alpha);
     }
     return HR_OK;

@@ -266,6 +266,48 @@ static void check_state(const hr_param *p, const adam_state *s, int64_t n, int t
                      (double)p->v[i], s[i].w, s[i].m, s[i].v);
 }
 
+/* Row-wise AdaGrad against its formula in double: v <- v + mean(g^2), w <- w - lr g / (sqrt(v) + eps); rows without features stand still,
+ * and a gradient of zero is no division by zero. */
+static void test_adagrad(void **state)
+{
+    (void)state;
+    hr_ctx *ctx = check_ctx(3, "auto");
+    hr_encoder_options o = options();
+    o.optimizer = HR_ENCODER_ADAGRAD;
+    rows r;
+    float c[B * D], x[B * D], g[F * D];
+    double w[F * D], v[F] = {0};
+    make_rows(&r, true);
+    hr_encoder *e = create(ctx, &o);
+    assert_null(e->embedding.m);
+    for (int i = 0; i < F * D; i++)
+        w[i] = (double)e->embedding.w[i];
+    for (int t = 1; t <= 5; t++) {
+        const float lr = 0.01f * (float)t;
+        hr_encoder_forward(e, &r.batch, true, (uint64_t)t, x);
+        make_dx(c, (uint32_t)t);
+        memset(c, 0, t == 1 ? sizeof c : 0);
+        hr_encoder_backward(e, &r.batch, (uint64_t)t, c);
+        embedding_gradient(e, g);
+        for (int f = 0; f < F; f++) {
+            double square = 0;
+            for (int d = 0; d < D; d++)
+                square += (double)g[f * D + d] * (double)g[f * D + d];
+            v[f] += square / D;
+            for (int d = 0; d < D && v[f] > 0; d++)
+                w[f * D + d] -= (double)lr * (double)g[f * D + d] / (sqrt(v[f]) + (double)o.eps);
+        }
+        hr_encoder_update(e, lr, (uint64_t)t);
+        for (int f = 0; f < F; f++)
+            assert_true(fabs((double)e->embedding.v[f] - v[f]) <= 1e-5 * v[f]);
+        for (int i = 0; i < F * D; i++)
+            assert_true(fabs((double)e->embedding.w[i] - w[i]) < 1e-5);
+    }
+    assert_true(v[7] > 0 && v[11] == 0);
+    hr_encoder_destroy(e);
+    check_ctx_empty(ctx);
+}
+
 static void test_adam(void **state)
 {
     (void)state;
@@ -551,7 +593,7 @@ static void test_memory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_gradients), cmocka_unit_test(test_adam),  cmocka_unit_test(test_accumulate),
+        cmocka_unit_test(test_gradients), cmocka_unit_test(test_adam), cmocka_unit_test(test_adagrad),  cmocka_unit_test(test_accumulate),
         cmocka_unit_test(test_threads),   cmocka_unit_test(test_batch_composition),
         cmocka_unit_test(test_dense),     cmocka_unit_test(test_memory),
     };

@@ -279,7 +279,7 @@ static void test_same_bits(void **state)
         assert_true(train_digest(&p, o, 2, 1, "auto", 3) == one);
         assert_true(train_digest(&p, o, 2, 1 << 20, "auto", 3) == one);
         if (t == 0 || t == 1 || t == 3)
-            for (int isa = 0; isa < (int)hr_isa_detect(); isa++)
+            for (int isa = 0; isa <= (int)hr_isa_detect(); isa++)
                 assert_true(train_digest(&p, o, 2, 0, hr_isa_name((hr_isa)isa), 3) == one);
     }
     free_problem(&p);
@@ -404,7 +404,7 @@ static void test_sparse_same_bits(void **state)
             assert_true(train_digest(&p, o, threads[i], 0, "auto", 3) == one);
         assert_true(train_digest(&p, o, 2, 1, "auto", 3) == one);
         assert_true(train_digest(&p, o, 2, 1 << 20, "auto", 3) == one);
-        for (int isa = 0; isa < (int)hr_isa_detect(); isa++)
+        for (int isa = 0; isa <= (int)hr_isa_detect(); isa++)
             assert_true(train_digest(&p, o, 2, 0, hr_isa_name((hr_isa)isa), 3) == one);
     }
     free_problem(&p);
@@ -494,7 +494,9 @@ static void test_sparse_refused(void **state)
         o.arith = i == 3 ? HR_ARITH_ELMO : HR_ARITH_F32;
         o.eager_decay = i == 4;
         o.tau = i == 5 ? NAN : -1;
+        static const char *const named[] = {"head.kahan_top", "head.momentum", "squared_hinge", "head.arith=elmo", "head.decay=eager", "tau"};
         assert_int_equal(hr_head_check(ctx, &o), HR_ERR_CONFIG);
+        assert_non_null(strstr(hr_ctx_message(ctx), named[i]));
     }
     free_problem(&p);
     check_ctx_empty(ctx);
@@ -743,6 +745,132 @@ static void test_topk(void **state)
     free_problem(&p);
 }
 
+/* Weights and biases that are no numbers, infinite or tiny: nothing is read or written outside, and one query and many still agree. */
+static void test_topk_extremes(void **state)
+{
+    (void)state;
+    enum { K = 5, B = 37 };
+    problem p = make_problem(1500, 20, B);
+    hr_ctx *ctx = check_ctx(2, "auto");
+    hr_head_options o = options_for(&p, "f32", HR_ROUND_NEAREST);
+    o.bias = HR_BIAS_PER_LABEL;
+    o.init = 0.2f;
+    hr_head *head;
+    hr_head_topk *work;
+    check_ok(ctx, hr_head_create(ctx, &o, &head));
+    check_ok(ctx, hr_head_topk_create(ctx, B, K, &work));
+    hr_tensor_list list = {0};
+    hr_head_tensors(head, &list);
+    float *w = list.item[0].data, *bias = list.item[list.count - 1].data;
+    const int64_t pitch = list.item[0].cols;
+    uint32_t *external = malloc((size_t)p.L * sizeof *external);
+    for (int64_t l = 0; l < p.L; l++)
+        external[l] = (uint32_t)l;
+    uint32_t one[B * K], many[B * K];
+    float score_one[B * K], score_many[B * K];
+    for (int round = 0; round < 4; round++) {
+        bias[7] = round == 0 ? INFINITY : round == 1 ? -INFINITY : 0;
+        w[500 * pitch + 3] = round == 2 ? INFINITY : 0.1f;
+        w[501 * pitch + 3] = round == 2 ? NAN : 0.1f;
+        for (int64_t i = 0; round == 3 && i < p.L * pitch; i++) /* all below where int8 has no scale */
+            w[i] = i % pitch < p.D ? ldexpf(uniform((uint32_t)i, 1, 3), -103) : 0;
+        for (int64_t l = 0; round == 3 && l < p.L; l++)
+            bias[l] = 0;
+        for (int64_t b = 0; b < B; b++)
+            check_ok(ctx, hr_head_top(head, work, 1, p.x + b * p.D, K, external, one + b * K, score_one + b * K, NULL, NULL));
+        check_ok(ctx, hr_head_top(head, work, B, p.x, K, external, many, score_many, NULL, NULL));
+        assert_memory_equal(one, many, sizeof one);
+        assert_memory_equal(score_one, score_many, sizeof score_one);
+    }
+    free(external);
+    hr_head_topk_destroy(ctx, work);
+    hr_head_destroy(head);
+    free_problem(&p);
+    check_ctx_empty(ctx);
+}
+
+/* A model in several pieces, as a folder of shards is opened: pieces that no tile ends with. */
+static void test_topk_shards(void **state)
+{
+    (void)state;
+    enum { K = 5, B = 9, ROWS = 101, PIECES = 23 };
+    static const char *const kinds[] = {"e4m3", "i8r", "f32"};
+    problem p = make_problem(ROWS * PIECES - 13, 30, B);
+    uint32_t *external = malloc((size_t)p.L * sizeof *external);
+    for (int64_t l = 0; l < p.L; l++)
+        external[l] = (uint32_t)l;
+    for (int t = 0; t < 3; t++) {
+        hr_ctx *ctx = check_ctx(2, "auto");
+        hr_head_options o = options_for(&p, kinds[t], HR_ROUND_NEAREST);
+        hr_head *head, *pieces;
+        hr_head_topk *work;
+        check_ok(ctx, hr_head_create(ctx, &o, &head));
+        o.training = false;
+        check_ok(ctx, hr_head_create(ctx, &o, &pieces));
+        check_ok(ctx, hr_head_topk_create(ctx, B, K, &work));
+        hr_tensor_list list = {0};
+        hr_head_tensors(head, &list);
+        const size_t pitch = (size_t)list.item[0].cols * o.segment[0].dtype.bytes;
+        void *codes[PIECES];
+        float *scales[PIECES];
+        for (int64_t i = 0; i < PIECES; i++) { /* blocks of their own, exactly as large as their rows */
+            const int64_t rows = i < PIECES - 1 ? ROWS : ROWS - 13;
+            codes[i] = malloc((size_t)rows * pitch);
+            memcpy(codes[i], (uint8_t *)list.item[0].data + (size_t)(i * ROWS) * pitch, (size_t)rows * pitch);
+            scales[i] = malloc((size_t)rows * sizeof(float));
+            if (t == 1)
+                memcpy(scales[i], (float *)list.item[1].data + i * ROWS, (size_t)rows * sizeof(float));
+        }
+        hr_head_attach(pieces, 0, ROWS, PIECES, (const void *const *)codes, (const float *const *)scales);
+        for (int64_t batch = 1; batch <= B; batch += 8) {
+            uint32_t one[B * K], two[B * K];
+            float score_one[B * K], score_two[B * K];
+            check_ok(ctx, hr_head_top(head, work, batch, p.x, K, external, one, score_one, NULL, NULL));
+            check_ok(ctx, hr_head_top(pieces, work, batch, p.x, K, external, two, score_two, NULL, NULL));
+            assert_memory_equal(one, two, (size_t)(batch * K) * sizeof *one);
+            assert_memory_equal(score_one, score_two, (size_t)(batch * K) * sizeof *score_one);
+        }
+        for (int i = 0; i < PIECES; i++)
+            free(codes[i]), free(scales[i]);
+        hr_head_topk_destroy(ctx, work);
+        hr_head_destroy(pieces);
+        hr_head_destroy(head);
+        check_ctx_empty(ctx);
+    }
+    free(external);
+    free_problem(&p);
+}
+
+/* The reduction's factor does not meet the floor of bf16 operands: dX of mean_all, with a factor of 2^-50 and less, is that of f32. */
+static void test_bf16_small_factor(void **state)
+{
+    (void)state;
+    problem p = make_problem(1200, 24, 16);
+    hr_ctx *ctx = check_ctx(1, "auto");
+    float dx[2][16 * 24];
+    hr_head_batch batch = batch_of(&p);
+    batch.weight = 0x1p-40f;
+    batch.num_positives = 0;
+    for (int arith = 0; arith < 2; arith++) {
+        hr_head_options o = options_for(&p, "e4m3", HR_ROUND_STOCHASTIC);
+        o.reduction = HR_MEAN_ALL;
+        o.bias_value = -12;
+        o.arith = (hr_arith)arith;
+        hr_head *head;
+        check_ok(ctx, hr_head_create(ctx, &o, &head));
+        check_ok(ctx, hr_head_step(head, &batch, 0, 1, dx[arith], NULL));
+        hr_head_destroy(head);
+    }
+    double error = 0, size = 0;
+    for (int i = 0; i < 16 * 24; i++) {
+        error += pow((double)dx[0][i] - (double)dx[1][i], 2);
+        size += pow((double)dx[0][i], 2);
+    }
+    assert_true(size > 0 && sqrt(error / size) < 0.01);
+    free_problem(&p);
+    check_ctx_empty(ctx);
+}
+
 /* A query's answer does not depend on the queries beside it, to the last bit: one alone is scored directly, many go through int8
  * scores and their error bound; on every instruction set, storage type and kind of bias, for weights like trained ones (some large,
  * most small) and for queries of very different size. */
@@ -799,7 +927,8 @@ int main(void)
         cmocka_unit_test(test_small_updates_are_not_lost), cmocka_unit_test(test_bad_input), cmocka_unit_test(test_memory),
         cmocka_unit_test(test_sparse_step), cmocka_unit_test(test_sparse_same_bits), cmocka_unit_test(test_sparse_unbiased),
         cmocka_unit_test(test_sparse_auto_tau), cmocka_unit_test(test_sparse_refused),
-        cmocka_unit_test(test_topk), cmocka_unit_test(test_topk_any_batch),      cmocka_unit_test(test_streams),
+        cmocka_unit_test(test_topk), cmocka_unit_test(test_topk_any_batch), cmocka_unit_test(test_topk_extremes),
+        cmocka_unit_test(test_topk_shards), cmocka_unit_test(test_bf16_small_factor),      cmocka_unit_test(test_streams),
     };
     return cmocka_run_group_tests_name("head", tests, NULL, NULL);
 }

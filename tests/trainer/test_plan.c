@@ -69,6 +69,8 @@ static void test_plan(void **state)
         "head.dtype=bf16 head.kahan_top=2000 head.bias=per_label",
         "head.dtype=e4m3 head.momentum=0.9 head.momentum_dtype=f32 head.kahan_top=500",
         "head.dtype=i8r head.momentum=0.9",
+        "head.dtype=e4m3 encoder.optimizer=adagrad head.gradient=sparse encoder.dim=70",
+        "head.dtype=e4m3 head.arith=bf16 train.batch=45",
         "head.dtype=e4m3 train.batch=7 train.accumulate=5 encoder.residual=false train.max_steps=30",
         "head.dtype=e4m3 train.augment=true train.epochs=1 train.batch=256 encoder.dim=129",
         "head.dtype=e3m4 train.validation=0 head.chunk=1",

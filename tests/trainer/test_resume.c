@@ -102,6 +102,7 @@ static void test_matrix(void **state)
         "head.dtype=i8r head.momentum=0.9 head.weight_decay=0.4 head.rounding=nearest head.init=1",
         "head.dtype=i8r loss.type=squared_hinge head.lr=0.05 head.bias=per_label",
         "head.dtype=e4m3 head.weight_decay=0.4 head.decay=eager",
+        "head.dtype=bf16 encoder.optimizer=adagrad head.arith=bf16",
         "head.dtype=bf16 train.accumulate=2",
         "head.dtype=e4m3 train.accumulate=4 checkpoint.every=1 head.weight_decay=0.4",
         "head.dtype=f32 train.patience=1 train.epochs=8 encoder.lr=0 head.lr=0",
