@@ -56,17 +56,6 @@ static int32_t quantize_values(int64_t n, const uint8_t *codes, float row_scale,
     return rounded;
 }
 
-/* q = 0 for a row whose values have no int8; returns how many are not 0 * scale. */
-static int32_t no_values(int64_t n, const uint8_t *codes, float row_scale, hr_dtype dtype, float scale, int8_t *q)
-{
-    int32_t rounded = 0;
-    for (int64_t i = 0; i < n; i++) {
-        q[i] = 0;
-        rounded += hr_dtype_load(dtype, codes, i, row_scale) != 0.0f * scale;
-    }
-    return rounded;
-}
-
 /* max |value|, a NaN above all; bits of floats order as integers */
 static float largest_value(int64_t n, const uint8_t *codes, float row_scale, hr_dtype dtype)
 {
@@ -95,10 +84,13 @@ static void sums(int64_t n, const int8_t *q, hrk_quantized *r)
 HRK_BEGIN(hrk_quantized, quantize, int64_t n, const void *codes, float row_scale, hr_dtype dtype, int8_t *q)
 {
     hrk_quantized r = {.scale = row_scale};
-    const int top = dtype.id == HR_E4M3 ? largest_code(n, codes) >> 3 : 0; /* a code: sign, 4 bits of exponent, 3 of mantissa */
+    const int largest = dtype.id == HR_E4M3 ? largest_code(n, codes) : 1, top = largest >> 3; /* a code: sign, 4 bits of exponent, 3 of mantissa */
     if (dtype.id == HR_I8R) {
         memcpy(q, codes, (size_t)n);
-    } else if (top >= 8) {
+    } else if (largest == 0) { /* a label that has never been seen */
+        memset(q, 0, (size_t)n);
+        return (hrk_quantized){0};
+    } else if (dtype.id == HR_E4M3 && top >= 8) {
         r.scale = hr_bits_f32((uint32_t)(top + 127 - 13) << 23); /* the largest binade, 2^(top - 7), becomes 64 */
         r.rounded = quantize_e4m3(n, codes, (top - 7) * 8, q);
     } else {
@@ -112,10 +104,12 @@ HRK_BEGIN(hrk_quantized, quantize, int64_t n, const void *codes, float row_scale
             r.scale = dtype.bytes == 1 ? ldexpf(1.0f, exponent - 6) : most / 127.0f;
             inverse = dtype.bytes == 1 ? ldexpf(1.0f, 6 - exponent) : 127.0f / most;
         }
-        if (r.scale > 0)
+        if (most < INFINITY) {
             r.rounded = quantize_values(n, codes, row_scale, dtype, inverse, r.scale, q);
-        else
-            r.rounded = no_values(n, codes, row_scale, dtype, r.scale, q);
+        } else { /* diverged */
+            memset(q, 0, (size_t)n);
+            r.rounded = (int32_t)n;
+        }
     }
     sums(n, q, &r);
     return r;
