@@ -344,9 +344,27 @@ static void test_sparse_step(void **state)
         for (int t = 0; t < 4; t++) {
             hr_ctx *ctx = check_ctx(2, "auto");
             hr_head_options o = sparse_options(&p, kinds[type], taus[t]);
+            o.bias_value = t == 2 ? -4.46f : -4; /* with tau 0.08: about a fifth of the entries, tiles on both sides */
+            o.reduction = type == 1 ? HR_MEAN_LABELS : HR_SUM;
+            const double factor = type == 1 ? (double)(float)(1.0 / 2300) : 1;
             hr_head *head;
             check_ok(ctx, hr_head_create(ctx, &o, &head));
             plain_sparse_gradient(head, &p, taus[t], 7, g);
+            /* a tile (96 labels, cut where its block ends) is dense when more than a fifth of its entries are kept */
+            int64_t dense_tiles = 0;
+            for (int64_t l = 0, block = hr_head_block_rows(head); l < p.L;) {
+                int64_t end = (l / block + 1) * block, kept = 0;
+                end = end < l + 96 ? end : l + 96;
+                end = end < p.L ? end : p.L;
+                for (int64_t i = l * p.B; i < end * p.B; i++)
+                    kept += g[i] != 0 && g[i] != -1;
+                for (int64_t i = 0; i < p.npos; i++)
+                    kept += (int64_t)(p.pos[i] >> 32) >= l && (int64_t)(p.pos[i] >> 32) < end;
+                dense_tiles += kept > (end - l) * p.B / 5;
+                l = end;
+            }
+            for (int64_t i = 0; i < p.L * p.B; i++)
+                g[i] *= factor;
             for (int64_t i = 0; i < p.L * p.D; i++)
                 w[i] = weight(head, i / p.D, i % p.D);
             const hr_head_batch batch = batch_of(&p);
@@ -354,13 +372,16 @@ static void test_sparse_step(void **state)
             check_ok(ctx, hr_head_step(head, &batch, lr, 7, dx, NULL));
             int64_t entries = p.npos;
             for (int64_t i = 0; i < p.L * p.B; i++)
-                entries += g[i] != 0 && g[i] != -1;
+                entries += g[i] != 0 && g[i] != -factor;
             const hr_head_counts n = hr_head_last_counts(head);
             assert_int_equal(n.entries, entries);
             assert_int_equal(n.cells, p.L * p.B);
             assert_int_equal(n.rows, p.L);
+            assert_int_equal(n.dense_tiles, dense_tiles);
             if (t == 0)
                 assert_int_equal(n.dense_tiles, n.tiles);
+            if (t == 2)
+                assert_true(n.dense_tiles > 0 && n.dense_tiles < n.tiles);
             if (t == 3)
                 assert_true(n.dense_tiles == 0 && n.touched < n.rows);
             for (int64_t b = 0; b < p.B; b++)
