@@ -79,18 +79,17 @@ INLINE vu v_small_encode(vf on_grid, int man, int emin)
     return PICK(LESS(abs, all_u(smallest)), low, normal);
 }
 
-/* The code of v rounded stochastically: hr_round_sr and its encoding at once, in integers. The bits of |v|, counted from those of
+/* The code of |v| rounded stochastically: hr_round_sr and its encoding at once, in integers. The bits of |v|, counted from those of
  * the place where zero would be, are its code with n more digits, so rounding is an addition and a shift, and saturation a minimum.
  * Below the smallest normal s, |v| + s is on the right grid, as in hr_round_sr, and its bits count from those of s; of these two
  * counts the larger one is right, since |v| + s > 2 |v| just there. Not for NaN. */
-INLINE vu v_code_sr(vf v, vu r, hr_grid g, int bits)
+INLINE vu v_code_sr(vf v, vu r, hr_grid g)
 {
     const int n = 23 - g.man;
     const uint32_t s = (uint32_t)(127 + g.emin) << 23, zero = s - (1u << 23);
     const uint32_t half = n > 16 ? 1u << (n - 17) : 0u, most = (hr_f32_bits(g.max) - zero) >> n;
     const vu abs = abs_bits(v), low = (vu)((vf)abs + hr_bits_f32(s)) - (s - half), normal = abs - (zero - half);
-    const vu code = LEAST((MOST_SIGNED(normal, low) + (n > 16 ? r << (n - 16) : r >> (16 - n))) >> n, all_u(most));
-    return code | ((vu)v & -code & 0x80000000u) >> (31 - bits); /* no sign for zero */
+    return LEAST((MOST_SIGNED(normal, low) + (n > 16 ? r << (n - 16) : r >> (16 - n))) >> n, all_u(most));
 }
 
 /* A float format stored in `bytes` bytes; f32 is the one without a grid. */
@@ -111,6 +110,8 @@ INLINE vf decode_vector(const void *codes, const format f)
 {
     if (f.bytes == 4)
         return *(const vf *)codes;
+    if (f.bits == 7 && f.grid.man == 3)
+        return LOAD_E4M3(codes) * 256.0f;
     const vu c = f.bytes == 2 ? LOAD16(codes) : LOAD8(codes);
     if (f.grid.emin == -126)
         return (vf)(c << 16);
@@ -174,96 +175,147 @@ HRK_BEGIN(void, decode, int64_t n, const void *codes, float scale, hr_dtype dtyp
 
 /* ---- update ---- */
 
-/* `decoded`: w holds the decoded codes, in rows HRK_DP apart as those of dw and draws; else they are decoded here, and there is
- * one row. */
-INLINE void update_rows(int64_t rows, int64_t n, void *codes, size_t pitch, const float *w, const float *dw,
-                        const uint16_t *draws, const hrk_sgd_args args, const format f, const hr_rounding rounding,
-                        const bool decoded)
+enum { PART = 4 * HRK_VL }; /* columns whose old codes, dW and new codes are in registers together */
+
+INLINE void decode_part(const void *codes, const format f, vf *v)
 {
-    for (int64_t r = 0; r < rows; r++, dw += HRK_DP, draws += HRK_DP) {
-        char *c = (char *)codes + (size_t)r * pitch;
-        int64_t i = 0;
-        for (; i + HRK_VL <= n; i += HRK_VL) {
-            const vf old = decoded ? *(const vf *)(const void *)(w + i) : decode_vector(c + i * f.bytes, f);
-            const vf v = FMA(all_f(-args.step), *(const vf *)(const void *)(dw + i), args.keep * old);
-            if (f.bytes == 4) {
-                *(vf *)(void *)(c + i * 4) = v + 0.0f;
-                continue;
-            }
-            vu code;
-            if (rounding == HR_ROUND_STOCHASTIC && f.grid.emin > -126 && LIKELY(!ANY_NAN(v)))
-                code = v_code_sr(v, LOAD16(draws + i), f.grid, f.bits);
-            else if (rounding == HR_ROUND_STOCHASTIC)
-                code = encode_vector(v_round_sr(v, LOAD16(draws + i), f.grid), f);
+    for (int k = 0; k < 4; k++)
+        v[k] = decode_vector((const char *)codes + k * HRK_VL * f.bytes, f);
+}
+
+INLINE void store_part(void *codes, const vu *code, const format f)
+{
+    if (f.bytes == 2)
+        store16(codes, code, 1u << f.bits);
+    else
+        store8(codes, code, 1u << f.bits);
+}
+
+/* A zero's code has no sign; code_part may give it one, which store_part takes away. */
+INLINE void update_part(void *codes, const vf *old, const vf *dw, const uint16_t *draws, const hrk_sgd_args args, const format f,
+                        const hr_rounding rounding)
+{
+    vf v[4];
+    vu code[4];
+    for (int k = 0; k < 4; k++)
+        v[k] = FMA(all_f(-args.step), dw[k], args.keep * old[k]);
+    if (f.bytes == 4) {
+        for (int k = 0; k < 4; k++)
+            *(vf *)(void *)((float *)codes + k * HRK_VL) = v[k] + 0.0f;
+        return;
+    }
+    if (rounding == HR_ROUND_STOCHASTIC && f.grid.emin > -126 && LIKELY(!(ANY_NAN(v[0], v[1]) | ANY_NAN(v[2], v[3])))) {
+        for (int k = 0; k < 4; k++)
+            code[k] = v_code_sr(v[k], LOAD16(draws + k * HRK_VL), f.grid) | ((vu)v[k] >> (31 - f.bits) & 1u << f.bits);
+    } else {
+        for (int k = 0; k < 4; k++) {
+            if (rounding == HR_ROUND_STOCHASTIC)
+                v[k] = v_round_sr(v[k], LOAD16(draws + k * HRK_VL), f.grid);
             else if (rounding == HR_ROUND_ELMO)
-                code = encode_vector(v_round_nearest((vf)v_dither((vu)v, LOAD16(draws + i), 23 - f.grid.man), f.grid), f);
+                v[k] = v_round_nearest((vf)v_dither((vu)v[k], LOAD16(draws + k * HRK_VL), 23 - f.grid.man), f.grid);
             else
-                code = encode_vector(v_round_nearest(v, f.grid), f);
-            if (f.bytes == 2)
-                STORE16(c + i * 2, code);
-            else
-                STORE8(c + i, code);
+                v[k] = v_round_nearest(v[k], f.grid);
+            code[k] = encode_vector(v[k], f);
         }
-        for (; i < n; i++) {
-            const float old = decoded ? w[i] : hr_dtype_load(args.dtype, c, i, 1.0f);
-            const float v = fmaf(-args.step, dw[i], args.keep * old);
-            const uint16_t draw = rounding != HR_ROUND_NEAREST && f.bytes != 4 ? draws[i] : 0;
-            hr_dtype_store(args.dtype, c, i, hr_dtype_round(args.dtype, rounding, v, draw), 1.0f);
+    }
+    store_part(codes, code, f);
+}
+
+/* n codes from their dW; w: their decoded values, or NULL. Columns that do not fill a part go through a copy. */
+INLINE void update_row(int64_t n, void *codes, const float *w, const float *dw, const uint16_t *draws, const hrk_sgd_args args,
+                       const format f, const hr_rounding rounding)
+{
+    char *c = codes;
+    vf old[4];
+    for (; n >= PART; n -= PART, c += PART * f.bytes, dw += PART, draws += PART) {
+        if (w) {
+            memcpy(old, w, sizeof old);
+            w += PART;
+        } else {
+            decode_part(c, f, old);
         }
-        if (decoded)
-            w += HRK_DP;
+        update_part(c, old, (const vf *)(const void *)dw, draws, args, f, rounding);
+    }
+    if (n > 0) {
+        char code[PART * sizeof(float)] = {0};
+        vf step[4] = {{0}};
+        uint16_t draw[PART] = {0};
+        memcpy(code, c, (size_t)(n * f.bytes));
+        memcpy(step, dw, (size_t)n * sizeof *dw);
+        if (rounding != HR_ROUND_NEAREST)
+            memcpy(draw, draws, (size_t)n * sizeof *draws);
+        decode_part(code, f, old);
+        if (w)
+            memcpy(old, w, (size_t)n * sizeof *w);
+        update_part(code, old, step, draw, args, f, rounding);
+        memcpy(c, code, (size_t)(n * f.bytes));
     }
 }
 
-#define UPDATE(format)                                                                                                 \
+#define BY_ROUNDING(function, format, ...)                                                                             \
     if (args.rounding == HR_ROUND_STOCHASTIC)                                                                          \
-        update_rows(rows, n, codes, pitch, w, dw, draws, args, format, HR_ROUND_STOCHASTIC, decoded);                  \
+        function(__VA_ARGS__, args, format, HR_ROUND_STOCHASTIC);                                                      \
     else if (args.rounding == HR_ROUND_ELMO)                                                                           \
-        update_rows(rows, n, codes, pitch, w, dw, draws, args, format, HR_ROUND_ELMO, decoded);                        \
+        function(__VA_ARGS__, args, format, HR_ROUND_ELMO);                                                            \
     else                                                                                                               \
-        update_rows(rows, n, codes, pitch, w, dw, draws, args, format, HR_ROUND_NEAREST, decoded);                     \
+        function(__VA_ARGS__, args, format, HR_ROUND_NEAREST);                                                         \
     break;
 
-INLINE void update(int64_t rows, int64_t n, void *codes, size_t pitch, const float *w, const float *dw, const uint16_t *draws,
-                   hrk_sgd_args args, const bool decoded)
+/* The function with its format and rounding as constants. */
+#define BY_TYPE(function, ...)                                                                                         \
+    switch (args.dtype.id) {                                                                                           \
+    case HR_F32: function(__VA_ARGS__, args, f32, HR_ROUND_NEAREST); break;                                            \
+    case HR_BF16: BY_ROUNDING(function, bf16, __VA_ARGS__)                                                             \
+    case HR_F16: BY_ROUNDING(function, f16, __VA_ARGS__)                                                               \
+    case HR_E4M3: BY_ROUNDING(function, e4m3, __VA_ARGS__)                                                             \
+    case HR_E5M2: BY_ROUNDING(function, e5m2, __VA_ARGS__)                                                             \
+    case HR_EXMY: {                                                                                                    \
+        const format f = exmy(args.dtype);                                                                             \
+        BY_ROUNDING(function, f, __VA_ARGS__)                                                                          \
+    }                                                                                                                  \
+    default: break;                                                                                                    \
+    }
+
+INLINE void update_rows(int64_t rows, int64_t n, void *codes, size_t pitch, const float *w, const float *dw, const uint16_t *draws,
+                        const hrk_sgd_args args, const format f, const hr_rounding rounding)
 {
-    switch (args.dtype.id) {
-    case HR_F32: update_rows(rows, n, codes, pitch, w, dw, draws, args, f32, HR_ROUND_NEAREST, decoded); break;
-    case HR_BF16: UPDATE(bf16)
-    case HR_F16: UPDATE(f16)
-    case HR_E4M3: UPDATE(e4m3)
-    case HR_E5M2: UPDATE(e5m2)
-    case HR_EXMY: {
-        const format f = exmy(args.dtype);
-        UPDATE(f)
-    }
-    default: break;
-    }
+    for (int64_t r = 0; r < rows; r++)
+        update_row(n, (char *)codes + (size_t)r * pitch, w + r * HRK_DP, dw + r * HRK_DP, draws + r * HRK_DP, args, f, rounding);
 }
 
 HRK_BEGIN(void, sgd_panel, int64_t rows, int64_t n, void *codes, size_t pitch, const float *w, const float *dw,
           const uint16_t *draws, hrk_sgd_args args)
 {
-    update(rows, n, codes, pitch, w, dw, draws, args, true);
+    BY_TYPE(update_rows, rows, n, codes, pitch, w, dw, draws)
 }
 
 HRK_BEGIN(void, sgd, int64_t n, void *codes, const float *dw, const uint16_t *draws, hrk_sgd_args args)
 {
-    update(1, n, codes, 0, NULL, dw, draws, args, false);
+    BY_TYPE(update_row, n, codes, NULL, dw, draws)
 }
 
 /* hr_i8r_round_sr and hr_i8r_round_nearest, in vectors. */
+INLINE vu code_i8r(vf v, float inv, const uint16_t *draws, const bool nearest)
+{
+    vf q = v * inv;
+    if (!nearest)
+        q = FLOOR(q + (TO_FLOAT(LOAD16(draws)) + 0.5f) * 0x1p-16f);
+    q = LARGER(all_f(-127.0f), SMALLER(all_f(127.0f), q));
+    return TO_INT(nearest ? RINT(q) : q) & 0xffu;
+}
+
 INLINE void update_i8r(int64_t n, int8_t *codes, float scale, float inv, const float *dw, const uint16_t *draws,
                        const hrk_sgd_args args, const bool nearest)
 {
     int64_t i = 0;
-    for (; i + HRK_VL <= n; i += HRK_VL) {
-        const vf v = FMA(all_f(-args.step), *(const vf *)(const void *)(dw + i), args.keep * (LOAD_I8(codes + i) * scale));
-        vf q = v * inv;
-        if (!nearest)
-            q = FLOOR(q + (TO_FLOAT(LOAD16(draws + i)) + 0.5f) * 0x1p-16f);
-        q = LARGER(all_f(-127.0f), SMALLER(all_f(127.0f), q));
-        STORE8(codes + i, TO_INT(nearest ? RINT(q) : q) & 0xffu);
+    for (; i + PART <= n; i += PART) {
+        vu code[4];
+        for (int k = 0; k < 4; k++) {
+            const int64_t at = i + k * HRK_VL;
+            const vf v = FMA(all_f(-args.step), *(const vf *)(const void *)(dw + at), args.keep * (LOAD_I8(codes + at) * scale));
+            code[k] = code_i8r(v, inv, draws + at, nearest);
+        }
+        store8(codes + i, code, 0x80);
     }
     for (; i < n; i++) {
         const float v = fmaf(-args.step, dw[i], args.keep * ((float)codes[i] * scale));
