@@ -44,8 +44,9 @@ typedef void hrk_pair_row_fn(int64_t n, const float *v, uint32_t *out);
 
 /* out[i] = the 16-bit draw of (row, i), i < n. */
 typedef void hrk_draws_fn(hr_rng rng, uint32_t row, int64_t n, uint16_t *out);
-/* out[r * HRK_DP + i] = the draw of (row + r, column + i), r < rows, i < HRK_DP; column is a multiple of 8. */
-typedef void hrk_draws_panel_fn(hr_rng rng, uint32_t row, int64_t rows, int64_t column, uint16_t *out);
+/* out[r * HRK_DP + i] = the draw of (row + which[r], column + i), r < rows, i < HRK_DP; which = NULL: 0, 1, 2, ...; column is a
+ * multiple of 8. */
+typedef void hrk_draws_panel_fn(hr_rng rng, uint32_t row, int64_t rows, const int64_t *which, int64_t column, uint16_t *out);
 
 /* z[i] <- fma(zscale, z[i], bias), then: */
 typedef struct hrk_grad_args {
@@ -91,7 +92,8 @@ typedef struct hrk_quantized {
     int32_t sum, square; /* of q and q^2 */
     int32_t rounded;     /* values that are not q * scale; each is off by at most scale / 2 (of the others: and 3 * 2^-24 |v|) */
 } hrk_quantized;
-typedef hrk_quantized hrk_quantize_fn(int64_t n, const void *codes, float row_scale, hr_dtype dtype, int8_t *q);
+/* with_error = 0: square and rounded are not wanted, and 0. */
+typedef hrk_quantized hrk_quantize_fn(int64_t n, const void *codes, float row_scale, hr_dtype dtype, int with_error, int8_t *q);
 
 /* The int8 product: c[m][j] = s * (w_scale[m] * x_scale[j]), s = sum over k < 4 * groups of w[m * pitch + k] * (x - 128), exact
  * (below 2^31 for 4 * groups <= 131,072), converted to float. x (groups, BP, 4); c (M, BP) with row stride BP.
@@ -99,23 +101,38 @@ typedef hrk_quantized hrk_quantize_fn(int64_t n, const void *codes, float row_sc
 typedef void hrk_gemm_i8_fn(int64_t M, int64_t groups, const int8_t *w, int64_t pitch, const int32_t *w_sum, const float *w_scale,
                             const uint8_t *x, const float *x_scale, float *c, const uint8_t *ahead, size_t ahead_bytes);
 
-/* One label's gradient as a list: hr_keep (dtype/keep.h) on fma(zscale, z[b], bias) for b < n. z[b] is at
- * z[b / BP * stride + b % BP], readable to the end of the last panel, as are the draws. Kept entries go to row[], g[] (gscale * value),
- * in the order of b; both have room for n. Returns their number. */
+/* The gradient of M labels, label + m, as lists: hr_keep (dtype/keep.h) on fma(zscale, z, bias[m]) for b < n. z of (m, b) is at
+ * z[b / BP * stride + m * BP + b % BP], readable to the end of the last panel, as are the draws, rows of `pitch`. Kept entries go to
+ * row[], g[] (gscale * value), label by label, in the order of b; both have room for M * n. end[m] <- the number of entries of labels
+ * 0 .. m. */
 typedef struct hrk_sparsify_args {
-    float zscale, bias, gscale, tau;
+    float zscale, gscale, tau;
+    const float *bias;
     hr_rng refine;
     uint32_t label;
 } hrk_sparsify_args;
-typedef int64_t hrk_sparsify_fn(int64_t n, const float *z, int64_t stride, const uint16_t *draws, hrk_sparsify_args args, uint32_t *row,
-                                float *g);
+typedef void hrk_sparsify_fn(int64_t M, int64_t n, const float *z, int64_t stride, const uint16_t *draws, int64_t pitch,
+                             hrk_sparsify_args args, uint32_t *row, float *g, int64_t *end);
 
-/* Backward from lists, for one panel of columns: label m has entries start[m] .. start[m + 1] - 1 of row[], g[].
- *   dx[row][j] <- fma(scale * g, w[m][j], dx[row][j])    with the old w,
- *   w[m][j]    <- sum of g * x[row][j], by fused multiply-adds in the order of the list.
- * x, dx (B, DP); w (M, DP). */
-typedef void hrk_sparse_panel_fn(int64_t M, const int64_t *start, const uint32_t *row, const float *g, float scale, const float *x,
-                                 float *dx, float *w);
+/* The gradient of some labels as lists: label m stands in row `label[m]` of the codes and has entries start[m] .. start[m + 1] - 1 of
+ * row[], g[]. Of an i8r row, `old` and `fresh` are the scale before and after the update. */
+typedef struct hrk_lists {
+    int64_t count;
+    const int64_t *label, *start;
+    const uint32_t *row;
+    const float *g, *old, *fresh;
+} hrk_lists;
+
+/* Backward and update of those labels for one panel of n <= DP columns, in one pass over the codes:
+ *   dx[row][j] <- fma(scale * g, w[m][j], dx[row][j])    with w, the values of the codes before the update,
+ *   dw[m][j]    = sum of g * x[row][j], by fused multiply-adds in the order of the list,
+ * and the codes are updated as by sgd or sgd_i8r. x, dx (B, DP), x zero beyond n; draws (count, DP), read by stochastic roundings
+ * only; `codes` is the panel's first column in row 0, rows are `pitch` bytes apart. */
+typedef void hrk_sparse_sgd_fn(const hrk_lists *l, float scale, const float *x, float *dx, int64_t n, void *codes, size_t pitch,
+                               const uint16_t *draws, hrk_sgd_args args);
+/* most[m] <- the larger of it and all |v| of absmax_i8r with that dw. */
+typedef void hrk_sparse_absmax_fn(const hrk_lists *l, const float *x, int64_t n, const int8_t *codes, size_t pitch, hrk_sgd_args args,
+                                  float *most);
 
 /* The scores of M labels, whatever path found them: out[m] = f * sum of v[i] * x[i] in 16 chains of fused multiply-adds, chain i % 16,
  * then chains i and i + 8 are added, i and i + 4, i and i + 2, i and i + 1. v[i] is the value of code i of row codes + m * pitch, with
@@ -132,7 +149,8 @@ typedef uint32_t hrk_reach_fn(const float *z, hrk_reach_args args, const float *
 
 /* y[i] <- fma(a, x[i], y[i]) */
 typedef void hrk_axpy_fn(int64_t n, float a, const float *x, float *y);
-/* Whether z[i] >= limit[i] for some i; NaN never is. */
+/* y[i] <- x[i] + y[i], x[i] <- 0 */
+typedef void hrk_drain_fn(int64_t n, float *x, float *y);
 
 /* Adam (Kingma & Ba 2015, Alg. 1) with decoupled decay (Loshchilov & Hutter 2019):
  *   m <- m + (1 - beta1)(g - m),  v <- v + (1 - beta2)(g^2 - v),  w <- keep * w - rate * m / (sqrt(v) * v_scale + eps)
@@ -160,10 +178,12 @@ typedef struct hrk_table {
     hrk_quantize_fn *quantize;
     hrk_gemm_i8_fn *gemm_i8;
     hrk_sparsify_fn *sparsify;
-    hrk_sparse_panel_fn *sparse_panel;
+    hrk_sparse_sgd_fn *sparse_sgd;
+    hrk_sparse_absmax_fn *sparse_absmax;
     hrk_dot_fn *dot;
     hrk_reach_fn *reach;
     hrk_axpy_fn *axpy;
+    hrk_drain_fn *drain;
     hrk_adam_fn *adam;
 } hrk_table;
 

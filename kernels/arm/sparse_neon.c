@@ -12,25 +12,26 @@ typedef float32x4_t native;
 
 enum { BYTES = 16 };
 
-static inline int32_t look_up(const uint8_t *codes, int base, const uint8_t *table, int8_t *q)
+static inline int32_t look_up(const uint8_t *codes, int base, const uint8_t *table, const bool count, int8_t *q)
 {
     const uint8x16_t c = vld1q_u8(codes), size = vandq_u8(c, vdupq_n_u8(0x7f));
     const uint8x16_t v = vqtbl4q_u8(vld1q_u8_x4(table), vqsubq_u8(size, vdupq_n_u8((uint8_t)base)));
     const int8x16_t small = vreinterpretq_s8_u8(vandq_u8(v, vdupq_n_u8(0x7f)));
     const uint8x16_t negative = vtstq_u8(c, vdupq_n_u8(0x80));
     vst1q_s8(q, vbslq_s8(negative, vnegq_s8(small), small));
-    return vaddvq_u8(vandq_u8(vshrq_n_u8(v, 7), vtstq_u8(size, size)));
+    return !count ? 0 : vaddvq_u8(vandq_u8(vshrq_n_u8(v, 7), vtstq_u8(size, size)));
 }
 
 /* Sums over whole vectors; returns where they end. */
-static inline int64_t sum_bytes(int64_t n, const int8_t *q, hrk_quantized *r)
+static inline int64_t sum_bytes(int64_t n, const int8_t *q, const bool squares, hrk_quantized *r)
 {
     int32x4_t sum = vdupq_n_s32(0), square = sum;
     int64_t i = 0;
     for (; i + BYTES <= n; i += BYTES) {
         const int8x16_t c = vld1q_s8(q + i);
         sum = vdotq_s32(sum, c, vdupq_n_s8(1));
-        square = vdotq_s32(square, c, c);
+        if (squares)
+            square = vdotq_s32(square, c, c);
     }
     r->sum += vaddvq_s32(sum);
     r->square += vaddvq_s32(square);
@@ -80,16 +81,17 @@ static inline uint32_t not_less(float32x4_t a, float32x4_t b)
     return bits_of(vmvnq_u32(vcltq_f32(a, b)));
 }
 
-static inline uint32_t may_keep(const float *z, const uint16_t *draws, float zscale, float bias, float unit)
+static inline uint32_t may_keep(const float *z, const uint16_t *draws, float zscale, float bias, float bound)
 {
     uint32_t mask = 0;
     for (int j = 0; j < HRK_BP; j += 4) {
-        float32x4_t v = vfmaq_f32(vdupq_n_f32(bias), vdupq_n_f32(zscale), vld1q_f32(z + j));
-        v = vmaxnmq_f32(vminnmq_f32(v, vdupq_n_f32(80)), vdupq_n_f32(-80));
-        const int32x4_t bound = vcvtnq_s32_f32(vfmaq_f32(vdupq_n_f32(ONE_BITS), v, vdupq_n_f32(LOG2E_BITS)));
-        const float32x4_t draw = vcvtq_f32_u32(vmovl_u16(vld1_u16(draws + j)));
-        mask |= bits_of(vcleq_s32(vreinterpretq_s32_f32(vmulq_n_f32(draw, unit)), bound)) << j;
+        const float32x4_t v = vfmaq_f32(vdupq_n_f32(bias), vdupq_n_f32(zscale), vld1q_f32(z + j));
+        const float32x4_t bits = vminnmq_f32(vfmaq_f32(vdupq_n_f32(bound), v, vdupq_n_f32(LOG2E_BITS)), vdupq_n_f32(MOST_BITS));
+        const uint32x4_t most = vcvtq_u32_f32(vreinterpretq_f32_s32(vcvtnq_s32_f32(bits)));
+        mask |= bits_of(vcleq_u32(vmovl_u16(vld1_u16(draws + j)), most)) << j;
     }
     return mask;
 }
+#define HRK_DECODE hrk_decode_neon
+#include "kernels/body/quantize.h"
 #include "kernels/body/sparse.h"

@@ -96,14 +96,16 @@ INLINE vu v_code_sr(vf v, vu r, hr_grid g)
 typedef struct format {
     hr_grid grid;
     int bytes, bits; /* bits below the sign */
+    bool i8r;
 } format;
 
-static const format f32 = {.bytes = 4}, bf16 = {{7, -126, 0x1.fep127f}, 2, 15}, f16 = {{10, -14, 65504.0f}, 2, 15},
-                    e4m3 = {{3, -6, 448.0f}, 1, 7}, e5m2 = {{2, -14, 57344.0f}, 1, 7};
+static const format f32 = {.bytes = 4}, bf16 = {{7, -126, 0x1.fep127f}, 2, 15, false}, f16 = {{10, -14, 65504.0f}, 2, 15, false},
+                    e4m3 = {{3, -6, 448.0f}, 1, 7, false}, e5m2 = {{2, -14, 57344.0f}, 1, 7, false},
+                    i8r = {.bytes = 1, .bits = 7, .i8r = true};
 
 static format exmy(hr_dtype t)
 {
-    return (format){hr_grid_exmy(t.exp_bits, t.man_bits), 1, t.exp_bits + t.man_bits};
+    return (format){hr_grid_exmy(t.exp_bits, t.man_bits), 1, t.exp_bits + t.man_bits, false};
 }
 
 INLINE vf decode_vector(const void *codes, const format f)
@@ -229,7 +231,8 @@ INLINE void update_row(int64_t n, void *codes, const float *w, const float *dw, 
     vf old[4];
     for (; n >= PART; n -= PART, c += PART * f.bytes, dw += PART, draws += PART) {
         if (w) {
-            memcpy(old, w, sizeof old);
+            for (int k = 0; k < 4; k++)
+                old[k] = *(const vf *)(const void *)(w + k * HRK_VL);
             w += PART;
         } else {
             decode_part(c, f, old);
@@ -304,18 +307,24 @@ INLINE vu code_i8r(vf v, float inv, const uint16_t *draws, const bool nearest)
     return TO_INT(nearest ? RINT(q) : q) & 0xffu;
 }
 
+INLINE void update_part_i8r(void *codes, const vf *old, const vf *dw, float inv, const uint16_t *draws, const hrk_sgd_args args,
+                            const bool nearest)
+{
+    vu code[4];
+    for (int k = 0; k < 4; k++)
+        code[k] = code_i8r(FMA(all_f(-args.step), dw[k], args.keep * old[k]), inv, draws + k * HRK_VL, nearest);
+    store8(codes, code, 0x80);
+}
+
 INLINE void update_i8r(int64_t n, int8_t *codes, float scale, float inv, const float *dw, const uint16_t *draws,
                        const hrk_sgd_args args, const bool nearest)
 {
     int64_t i = 0;
     for (; i + PART <= n; i += PART) {
-        vu code[4];
-        for (int k = 0; k < 4; k++) {
-            const int64_t at = i + k * HRK_VL;
-            const vf v = FMA(all_f(-args.step), *(const vf *)(const void *)(dw + at), args.keep * (LOAD_I8(codes + at) * scale));
-            code[k] = code_i8r(v, inv, draws + at, nearest);
-        }
-        store8(codes + i, code, 0x80);
+        vf old[4];
+        for (int k = 0; k < 4; k++)
+            old[k] = LOAD_I8(codes + i + k * HRK_VL) * scale;
+        update_part_i8r(codes + i, old, (const vf *)(const void *)(dw + i), inv, draws + i, args, nearest);
     }
     for (; i < n; i++) {
         const float v = fmaf(-args.step, dw[i], args.keep * ((float)codes[i] * scale));
@@ -330,4 +339,87 @@ HRK_BEGIN(void, sgd_i8r, int64_t n, int8_t *codes, float scale, float new_scale,
         update_i8r(n, codes, scale, 1.0f / new_scale, dw, draws, args, true);
     else
         update_i8r(n, codes, scale, 1.0f / new_scale, dw, draws, args, false);
+}
+
+/* ---- backward from lists ---- */
+
+/* PART columns of label m: dw, and dx with the old weights. */
+INLINE void list_part(const hrk_lists *l, int64_t m, float scale, const float *x, float *dx, const vf *old, vf *dw)
+{
+    for (int k = 0; k < 4; k++)
+        dw[k] = (vf){0};
+    for (int64_t e = l->start[m]; e < l->start[m + 1]; e++) {
+        const vf *xb = (const vf *)(const void *)(x + (int64_t)l->row[e] * HRK_DP), g = all_f(l->g[e]), factor = all_f(scale * l->g[e]);
+        vf *dxb = (vf *)(void *)(dx + (int64_t)l->row[e] * HRK_DP);
+        for (int k = 0; k < 4; k++) {
+            dw[k] = FMA(g, xb[k], dw[k]);
+            if (old)
+                dxb[k] = FMA(factor, old[k], dxb[k]);
+        }
+    }
+}
+
+/* A row's n codes in place, or, where they do not fill the panel, a copy with zeros behind them. */
+INLINE char *whole_panel(int64_t n, const format f, char *codes, char *copy)
+{
+    if (n == HRK_DP)
+        return codes;
+    memset(copy, 0, (size_t)(HRK_DP * f.bytes));
+    memcpy(copy, codes, (size_t)(n * f.bytes));
+    return copy;
+}
+
+INLINE void sparse_rows(const hrk_lists *l, float scale, const float *x, float *dx, int64_t n, void *codes, size_t pitch,
+                        const uint16_t *draws, const hrk_sgd_args args, const format f, const hr_rounding rounding)
+{
+    char copy[HRK_DP * sizeof(float)];
+    for (int64_t m = 0; m < l->count; m++, draws += HRK_DP) {
+        char *row = (char *)codes + (size_t)l->label[m] * pitch, *c = whole_panel(n, f, row, copy);
+        for (int j = 0; j < HRK_DP; j += PART) {
+            vf old[4], dw[4];
+            char *at = c + j * f.bytes;
+            if (f.i8r)
+                for (int k = 0; k < 4; k++)
+                    old[k] = LOAD_I8(at + k * HRK_VL) * l->old[m];
+            else
+                decode_part(at, f, old);
+            list_part(l, m, scale, x + j, dx + j, old, dw);
+            if (f.i8r)
+                update_part_i8r(at, old, dw, 1.0f / l->fresh[m], draws + j, args, rounding == HR_ROUND_NEAREST);
+            else
+                update_part(at, old, dw, draws + j, args, f, rounding);
+        }
+        if (c != row)
+            memcpy(row, copy, (size_t)(n * f.bytes));
+    }
+}
+
+HRK_SPARSE_SGD(sparse_sgd)
+{
+    if (args.dtype.id != HR_I8R) {
+        BY_TYPE(sparse_rows, l, scale, x, dx, n, codes, pitch, draws)
+    } else if (args.rounding == HR_ROUND_NEAREST) {
+        sparse_rows(l, scale, x, dx, n, codes, pitch, draws, args, i8r, HR_ROUND_NEAREST);
+    } else {
+        sparse_rows(l, scale, x, dx, n, codes, pitch, draws, args, i8r, HR_ROUND_STOCHASTIC);
+    }
+}
+
+HRK_SPARSE_ABSMAX(sparse_absmax)
+{
+    char copy[HRK_DP];
+    for (int64_t m = 0; m < l->count; m++) {
+        const char *c = whole_panel(n, i8r, (char *)(uintptr_t)codes + (size_t)l->label[m] * pitch, copy);
+        vu largest = all_u(hr_f32_bits(most[m]));
+        for (int j = 0; j < HRK_DP; j += PART) {
+            vf dw[4];
+            list_part(l, m, 0, x + j, NULL, NULL, dw);
+            for (int k = 0; k < 4; k++)
+                largest = MOST_SIGNED(largest, abs_bits(FMA(all_f(-args.step), dw[k], args.keep * (LOAD_I8(c + j + k * HRK_VL) * l->old[m]))));
+        }
+        uint32_t bits = 0;
+        for (int k = 0; k < HRK_VL; k++)
+            bits = largest[k] > bits ? largest[k] : bits;
+        most[m] = hr_bits_f32(bits);
+    }
 }

@@ -1,6 +1,8 @@
 /* Codes to floats and the SGD update, number by number, over the inline arithmetic of dtype/. */
 #include "kernels/body/variant.h"
 
+hrk_absmax_i8r_fn HRK_NAME(absmax_i8r);
+
 #define DECODE(type, expression)                                                                                       \
     {                                                                                                                  \
         const type *restrict c = codes;                                                                                \
@@ -97,4 +99,41 @@ HRK_BEGIN(void, sgd_i8r, int64_t n, int8_t *restrict codes, float scale, float n
     else
         for (int64_t i = 0; i < n; i++)
             codes[i] = hr_i8r_round_sr(fmaf(-args.step, dw[i], args.keep * ((float)codes[i] * scale)), inv, draws[i]);
+}
+
+/* dw of label m in one panel. */
+static void list_dw(const hrk_lists *l, int64_t m, const float *x, float dw[HRK_DP])
+{
+    memset(dw, 0, HRK_DP * sizeof *dw);
+    for (int64_t e = l->start[m]; e < l->start[m + 1]; e++)
+        for (int j = 0; j < HRK_DP; j++)
+            dw[j] = fmaf(l->g[e], x[l->row[e] * HRK_DP + (uint32_t)j], dw[j]);
+}
+
+HRK_SPARSE_SGD(sparse_sgd)
+{
+    for (int64_t m = 0; m < l->count; m++, draws += HRK_DP) {
+        char *c = (char *)codes + (size_t)l->label[m] * pitch;
+        const bool i8r = args.dtype.id == HR_I8R;
+        float w[HRK_DP] = {0}, dw[HRK_DP];
+        HRK_NAME(decode)(n, c, i8r ? l->old[m] : 1.0f, args.dtype, w);
+        list_dw(l, m, x, dw);
+        for (int64_t e = l->start[m]; e < l->start[m + 1]; e++)
+            for (int j = 0; j < HRK_DP; j++)
+                dx[l->row[e] * HRK_DP + (uint32_t)j] = fmaf(scale * l->g[e], w[j], dx[l->row[e] * HRK_DP + (uint32_t)j]);
+        if (i8r)
+            HRK_NAME(sgd_i8r)(n, (int8_t *)c, l->old[m], l->fresh[m], dw, draws, args);
+        else
+            HRK_NAME(sgd)(n, c, dw, draws, args);
+    }
+}
+
+HRK_SPARSE_ABSMAX(sparse_absmax)
+{
+    for (int64_t m = 0; m < l->count; m++) {
+        float dw[HRK_DP];
+        list_dw(l, m, x, dw);
+        const float v = HRK_NAME(absmax_i8r)(n, codes + (size_t)l->label[m] * pitch, l->old[m], dw, args);
+        most[m] = hr_f32_bits(v) > hr_f32_bits(most[m]) ? v : most[m]; /* NaN is the largest */
+    }
 }

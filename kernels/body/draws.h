@@ -36,9 +36,9 @@ HRK_DRAWS(draws)
     }
 }
 
-HRK_BEGIN(void, draws_panel, hr_rng rng, uint32_t row, int64_t rows, int64_t column, uint16_t *out)
+HRK_BEGIN(void, draws_panel, hr_rng rng, uint32_t row, int64_t rows, const int64_t *which, int64_t column, uint16_t *out)
 {
     for (int64_t r = 0; r < rows; r++)
         for (int64_t i = 0; i < HRK_DP; i += 8 * BLOCKS)
-            run(rng, row + (uint32_t)r, (uint32_t)((column + i) / 8), out + r * HRK_DP + i);
+            run(rng, row + (uint32_t)(which ? which[r] : r), (uint32_t)((column + i) / 8), out + r * HRK_DP + i);
 }

@@ -70,3 +70,11 @@ HRK_BEGIN(void, pair_row, int64_t n, const float *restrict v, uint32_t *restrict
     for (int64_t i = 0; i < n / 2; i++)
         out[i] = hr_bf16_operand(v[2 * i]) | hr_bf16_operand(v[2 * i + 1]) << 16;
 }
+
+HRK_BEGIN(void, drain, int64_t n, float *restrict x, float *restrict y)
+{
+    for (int64_t i = 0; i < n; i++) {
+        y[i] += x[i];
+        x[i] = 0;
+    }
+}

@@ -1,8 +1,18 @@
-/* Constants of the quick test of sparsify: bits of e^z are at most z * LOG2E_BITS + ONE_BITS (body/sparse.h). */
+/* The quick test of sparsify, in units of draws. 2^23 (log2 y + 127) bounds the bits of y, read as an integer, from above, and read back
+ * as a float it bounds y; sigmoid z < e^z; so an entry with fma(z, LOG2E_BITS, keep_bound(tau)) = b can only be kept if its draw is at
+ * most the whole part of the float whose bits are b, rounded. The slack, 2^-11 of a binade, covers all roundings. */
 #ifndef HRK_BODY_KEEP_BOUND_H
 #define HRK_BODY_KEEP_BOUND_H
 
+#include "dtype/dtype.h"
+
 #define LOG2E_BITS 0x1.715476p+23f
-#define ONE_BITS   (127.0f * 0x1p23f + 4096.0f) /* with slack for rounding */
+#define MOST_BITS  ((float)0x477fff00) /* of 65535 */
+
+/* Bits of e^0 65536 / tau; of a y that is no power of two they are up to 0.0861 binades less than 2^23 (log2 y + 127). */
+static inline float keep_bound(float tau)
+{
+    return tau > 0 ? (float)hr_f32_bits(65536.0f / tau) + 0.0861f * 0x1p23f + 4096.0f : INFINITY;
+}
 
 #endif

@@ -1,132 +1,25 @@
-/* Quantisation, scores, the list of kept entries, and the backward pass from it. Included with the vector operations of the ISA:
- * HRK_VL and HRK_FMA as for gemm_panel.h; BYTES, look_up, sum_bytes, ..._values32, add_chains, not_less, may_keep. */
+/* Scores and the list of kept entries. Included with the vector operations of the ISA: HRK_VL and HRK_FMA as for gemm_panel.h;
+ * ..._values32, add_chains, not_less, may_keep. */
+#include "dtype/keep.h"
+#include "kernels/body/keep_bound.h"
+#include "kernels/body/variant.h"
 
-/* ---- quantisation ---- */
-
-static int largest_code(int64_t n, const uint8_t *codes)
-{
-    uint8_t most = 0;
-    for (int64_t i = 0; i < n; i++) {
-        const uint8_t code = codes[i] & 0x7f;
-        most = code > most ? code : most;
-    }
-    return most;
-}
-
-/* int8 of an e4m3 code counted from eight binades below its row's largest: (8 + m) 2^d / 16 to nearest even, d = i / 8, m = i % 8; bit 7
- * says that it was rounded. */
-#define R(q) (uint8_t)((q) | 128)
-static const uint8_t e4m3_int8[64] __attribute__((aligned(64))) = {
-    R(0), R(1), R(1), R(1), R(1), R(1), R(1), R(1), 1,  R(1), R(1), R(1), R(2), R(2), R(2), R(2), 2,  R(2), R(2), R(3), 3,   R(3),
-    R(4), R(4), 4,    R(4), 5,    R(6), 6,    R(6), 7,  R(8), 8,    9,    10,   11,   12,   13,   14, 15,   16,   18,   20,  22,
-    24,   26,   28,   30,   32,   36,   40,   44,   48, 52,   56,   60,   64,   72,   80,   88,   96, 104,  112,  120};
-#undef R
-
-/* Codes with a largest exponent field of 8 or more: eight binades from `base` on, by the table. Returns how many were rounded. */
-static int32_t quantize_e4m3(int64_t n, const uint8_t *codes, int base, int8_t *q)
-{
-    int64_t i = 0;
-    int32_t rounded = 0;
-    for (; i + BYTES <= n; i += BYTES)
-        rounded += look_up(codes + i, base, e4m3_int8, q + i);
-    for (; i < n; i++) {
-        const int code = codes[i] & 0x7f, v = code < base ? code ? 128 : 0 : e4m3_int8[code - base];
-        q[i] = (int8_t)(codes[i] & 0x80u ? -(v & 127) : v & 127);
-        rounded += v >> 7;
-    }
-    return rounded;
-}
+#define INLINE static inline __attribute__((always_inline))
 
 hrk_decode_fn HRK_NAME(decode);
-
-/* Values to int8, in pieces that stay in the first cache. Returns how many were rounded. */
-static int32_t quantize_values(int64_t n, const uint8_t *codes, float row_scale, hr_dtype dtype, float inverse, float scale, int8_t *q)
-{
-    float v[256];
-    int32_t rounded = 0;
-    for (int64_t i = 0; i < n; i += 256) {
-        const int64_t m = n - i < 256 ? n - i : 256;
-        HRK_NAME(decode)(m, codes + (size_t)i * dtype.bytes, row_scale, dtype, v);
-        for (int64_t j = 0; j < m; j++) {
-            const float r = rintf(v[j] * inverse);
-            q[i + j] = (int8_t)r;
-            rounded += v[j] != r * scale;
-        }
-    }
-    return rounded;
-}
-
-/* max |value|, a NaN above all; bits of floats order as integers */
-static float largest_value(int64_t n, const uint8_t *codes, float row_scale, hr_dtype dtype)
-{
-    uint32_t most = 0;
-    float v[256];
-    for (int64_t i = 0; i < n; i += 256) {
-        const int64_t m = n - i < 256 ? n - i : 256;
-        HRK_NAME(decode)(m, codes + (size_t)i * dtype.bytes, row_scale, dtype, v);
-        for (int64_t j = 0; j < m; j++) {
-            const uint32_t u = hr_f32_bits(v[j]) & 0x7fffffffu;
-            most = u > most ? u : most;
-        }
-    }
-    return hr_bits_f32(most);
-}
-
-static void sums(int64_t n, const int8_t *q, hrk_quantized *r)
-{
-    int64_t i = sum_bytes(n, q, r);
-    for (; i < n; i++) {
-        r->sum += q[i];
-        r->square += q[i] * q[i];
-    }
-}
-
-HRK_BEGIN(hrk_quantized, quantize, int64_t n, const void *codes, float row_scale, hr_dtype dtype, int8_t *q)
-{
-    hrk_quantized r = {.scale = row_scale};
-    const int largest = dtype.id == HR_E4M3 ? largest_code(n, codes) : 1, top = largest >> 3; /* a code: sign, 4 bits of exponent, 3 of mantissa */
-    if (dtype.id == HR_I8R) {
-        memcpy(q, codes, (size_t)n);
-    } else if (largest == 0) { /* a label that has never been seen */
-        memset(q, 0, (size_t)n);
-        return (hrk_quantized){0};
-    } else if (dtype.id == HR_E4M3 && top >= 8) {
-        r.scale = hr_bits_f32((uint32_t)(top + 127 - 13) << 23); /* the largest binade, 2^(top - 7), becomes 64 */
-        r.rounded = quantize_e4m3(n, codes, (top - 7) * 8, q);
-    } else {
-        const float most = largest_value(n, codes, row_scale, dtype);
-        float inverse = 0;
-        r.scale = 0;
-        if (!(most < INFINITY)) {
-            r.scale = NAN;
-        } else if (most >= 0x1p-100f) {
-            const int exponent = (int)(hr_f32_bits(most) >> 23) - 127;
-            r.scale = dtype.bytes == 1 ? ldexpf(1.0f, exponent - 6) : most / 127.0f;
-            inverse = dtype.bytes == 1 ? ldexpf(1.0f, 6 - exponent) : 127.0f / most;
-        }
-        if (most < INFINITY) {
-            r.rounded = quantize_values(n, codes, row_scale, dtype, inverse, r.scale, q);
-        } else { /* diverged */
-            memset(q, 0, (size_t)n);
-            r.rounded = (int32_t)n;
-        }
-    }
-    sums(n, q, &r);
-    return r;
-}
 
 /* ---- scores ---- */
 
 typedef float vec __attribute__((vector_size(HRK_VL * 4), aligned(4), may_alias));
-enum { CHAINS = 16 / HRK_VL, NV = HRK_DP / HRK_VL, AHEAD = 12288 };
-#define INLINE static inline __attribute__((always_inline))
+enum { CHAINS = 16 / HRK_VL, AHEAD = 12288 };
 
 /* 32 values of hrk_dot_fn's v. The types that matter have instructions of their own; the others are decoded first. */
 INLINE void values32(hr_dtype dtype, const uint8_t *codes, vec *v)
 {
     switch (dtype.id) {
     case HR_F32:
-        memcpy(v, codes, 32 * sizeof(float));
+        for (int k = 0; k < 2 * CHAINS; k++) /* gcc makes a slow string instruction of a memcpy here */
+            v[k] = *(const vec *)(const void *)(codes + (size_t)k * sizeof(vec));
         break;
     case HR_BF16: bf16_values32(codes, (native *)v); break;
     case HR_E4M3: e4m3_values32(codes, (native *)v); break;
@@ -206,55 +99,68 @@ HRK_BEGIN(uint32_t, reach, const float *z, hrk_reach_args args, const float *x_e
 
 /* ---- the list ---- */
 
-/* 2^23 (log2 e^z + 127) bounds the bits of e^z, read as an integer, from above, and sigmoid z < e^z: an entry can only be kept if
- * the bits of draw / 65536 * tau do not exceed it. The slack, 2^-11 of a binade, covers the rounding of both sides. Almost all
- * entries end here: may_keep gives a bit for each of BP that may go on. */
-HRK_SPARSIFY(sparsify)
+enum { MANY = 128, LANES = 16 };
+
+/* Entries that may be kept, in their order. */
+typedef struct candidates {
+    int count;
+    uint32_t label[MANY], row[MANY];
+    float logit[MANY], draw[MANY];
+} candidates;
+
+/* Those that are join the lists. */
+static int64_t decide(candidates *c, hrk_sparsify_args args, int64_t count, uint32_t *row, float *g_out, int64_t *end)
 {
-    const float unit = args.tau * 0x1p-16f;
-    int64_t count = 0;
-    for (int64_t b = 0; b < n; b += HRK_BP, z += stride) {
-        uint32_t left = may_keep(z, draws + b, args.zscale, args.bias, unit);
-        if (n - b < HRK_BP)
-            left &= (UINT32_C(1) << (n - b)) - 1;
-        if (!left)
-            continue;
-        float g[HRK_BP];
-        for (int j = 0; j < HRK_BP; j++)
-            g[j] = hr_sigmoid(fmaf(args.zscale, z[j], args.bias));
-        for (; left; left &= left - 1) {
-            const int j = __builtin_ctz(left);
-            const float kept = hr_keep(g[j], args.tau, draws[b + j], args.refine, args.label, (uint32_t)(b + j));
-            row[count] = (uint32_t)(b + j);
-            g_out[count] = args.gscale * kept;
-            count += kept > 0;
+    float g[MANY], kept[MANY];
+    const float tau = args.tau, factor = 65536.0f / tau;
+    for (int i = c->count; i % LANES; i++)
+        c->logit[i] = c->draw[i] = 0;
+    for (int i = 0; i < c->count; i += LANES)
+        for (int j = i; j < i + LANES; j++) { /* hr_keep, -1 where the draw alone does not decide */
+            g[j] = hr_sigmoid(c->logit[j]);
+            const float q = g[j] * factor, whole = floorf(q);
+            const float drawn = c->draw[j] < whole ? tau : 0.0f, coin = c->draw[j] == whole ? -1.0f : drawn;
+            kept[j] = g[j] < tau ? coin : g[j];
         }
+    for (int i = 0; i < c->count; i++) {
+        if (kept[i] < 0)
+            kept[i] = hr_keep(g[i], tau, (uint32_t)c->draw[i], args.refine, args.label + c->label[i], c->row[i]);
+        row[count] = c->row[i];
+        g_out[count] = args.gscale * kept[i];
+        count += kept[i] > 0;
+        end[c->label[i]] = count;
     }
+    c->count = 0;
     return count;
 }
 
-/* ---- backward ---- */
-
-/* w and dw of one label stay in registers over its entries. */
-HRK_SPARSE_PANEL(sparse_panel)
+/* Almost all entries end at may_keep (keep_bound.h), which gives a bit for each of BP that may go on. */
+HRK_SPARSIFY(sparsify)
 {
-    for (int64_t m = 0; m < M; m++, w += HRK_DP) {
-        vec *wm = (vec *)(void *)w;
-        vec old[NV], dw[NV];
-        for (int v = 0; v < NV; v++) {
-            old[v] = wm[v];
-            dw[v] = (vec){0};
-        }
-        for (int64_t e = start[m]; e < start[m + 1]; e++) {
-            const vec *xb = (const vec *)(const void *)(x + (int64_t)row[e] * HRK_DP);
-            vec *dxb = (vec *)(void *)(dx + (int64_t)row[e] * HRK_DP);
-            const vec ge = g[e] - (vec){0}, factor = scale * g[e] - (vec){0};
-            for (int v = 0; v < NV; v++) {
-                dw[v] = HRK_FMA(ge, xb[v], dw[v]);
-                dxb[v] = HRK_FMA(factor, old[v], dxb[v]);
+    const float bound = keep_bound(args.tau);
+    candidates c;
+    c.count = 0;
+    int64_t count = 0;
+    for (int64_t m = 0; m < M; m++) {
+        end[m] = 0;
+        for (int64_t b = 0; b < n; b += HRK_BP) {
+            const float *zb = z + b / HRK_BP * stride + m * HRK_BP;
+            const uint16_t *draw = draws + m * pitch + b;
+            uint32_t left = may_keep(zb, draw, args.zscale, args.bias[m], bound);
+            if (n - b < HRK_BP)
+                left &= (UINT32_C(1) << (n - b)) - 1;
+            for (; left; left &= left - 1) {
+                const int j = __builtin_ctz(left);
+                c.label[c.count] = (uint32_t)m;
+                c.row[c.count] = (uint32_t)(b + j);
+                c.draw[c.count] = draw[j];
+                c.logit[c.count++] = fmaf(args.zscale, zb[j], args.bias[m]);
             }
+            if (c.count > MANY - HRK_BP)
+                count = decide(&c, args, count, row, g_out, end);
         }
-        for (int v = 0; v < NV; v++)
-            wm[v] = dw[v];
     }
+    decide(&c, args, count, row, g_out, end);
+    for (int64_t m = 1; m < M; m++)
+        end[m] = end[m] > end[m - 1] ? end[m] : end[m - 1];
 }

@@ -27,10 +27,13 @@
               const float *w_scale, const uint8_t *x, const float *x_scale, float *c, const uint8_t *ahead,            \
               size_t ahead_bytes)
 #define HRK_SPARSIFY(operation)                                                                                        \
-    HRK_BEGIN(int64_t, operation, int64_t n, const float *z, int64_t stride, const uint16_t *draws,                    \
-              hrk_sparsify_args args, uint32_t *row, float *g_out)
-#define HRK_SPARSE_PANEL(operation)                                                                                    \
-    HRK_BEGIN(void, operation, int64_t M, const int64_t *start, const uint32_t *row, const float *g, float scale,      \
-              const float *x, float *dx, float *w)
+    HRK_BEGIN(void, operation, int64_t M, int64_t n, const float *z, int64_t stride, const uint16_t *draws,            \
+              int64_t pitch, hrk_sparsify_args args, uint32_t *row, float *g_out, int64_t *end)
+#define HRK_SPARSE_SGD(operation)                                                                                      \
+    HRK_BEGIN(void, operation, const hrk_lists *l, float scale, const float *x, float *dx, int64_t n, void *codes,     \
+              size_t pitch, const uint16_t *draws, hrk_sgd_args args)
+#define HRK_SPARSE_ABSMAX(operation)                                                                                   \
+    HRK_BEGIN(void, operation, const hrk_lists *l, const float *x, int64_t n, const int8_t *codes, size_t pitch,       \
+              hrk_sgd_args args, float *most)
 
 #endif

@@ -2,7 +2,7 @@
 #include "dtype/keep.h"
 #include "kernels/body/variant.h"
 
-HRK_BEGIN(hrk_quantized, quantize, int64_t n, const void *codes, float row_scale, hr_dtype dtype, int8_t *q)
+HRK_BEGIN(hrk_quantized, quantize, int64_t n, const void *codes, float row_scale, hr_dtype dtype, int with_error, int8_t *q)
 {
     hrk_quantized r = {.scale = row_scale};
     float most = 0;
@@ -27,8 +27,10 @@ HRK_BEGIN(hrk_quantized, quantize, int64_t n, const void *codes, float row_scale
         else
             q[i] = (int8_t)rintf(v * (127.0f / most));
         r.sum += q[i];
-        r.square += q[i] * q[i];
-        r.rounded += v != (float)q[i] * r.scale;
+        if (with_error) {
+            r.square += q[i] * q[i];
+            r.rounded += v != (float)q[i] * r.scale;
+        }
     }
     return r;
 }
@@ -76,29 +78,15 @@ HRK_GEMM_I8(gemm_i8)
 HRK_SPARSIFY(sparsify)
 {
     int64_t count = 0;
-    for (int64_t b = 0; b < n; b++) {
-        const float g = hr_sigmoid(fmaf(args.zscale, z[b / HRK_BP * stride + b % HRK_BP], args.bias));
-        const float kept = hr_keep(g, args.tau, draws[b], args.refine, args.label, (uint32_t)b);
-        if (kept > 0) {
-            row[count] = (uint32_t)b;
-            g_out[count++] = args.gscale * kept;
-        }
-    }
-    return count;
-}
-
-HRK_SPARSE_PANEL(sparse_panel)
-{
-    for (int64_t m = 0; m < M; m++, w += HRK_DP) {
-        float dw[HRK_DP] = {0};
-        for (int64_t e = start[m]; e < start[m + 1]; e++) {
-            const float *xb = x + (int64_t)row[e] * HRK_DP, factor = scale * g[e];
-            float *dxb = dx + (int64_t)row[e] * HRK_DP;
-            for (int j = 0; j < HRK_DP; j++) {
-                dw[j] = fmaf(g[e], xb[j], dw[j]);
-                dxb[j] = fmaf(factor, w[j], dxb[j]);
+    for (int64_t m = 0; m < M; m++) {
+        for (int64_t b = 0; b < n; b++) {
+            const float g = hr_sigmoid(fmaf(args.zscale, z[b / HRK_BP * stride + m * HRK_BP + b % HRK_BP], args.bias[m]));
+            const float kept = hr_keep(g, args.tau, draws[m * pitch + b], args.refine, args.label + (uint32_t)m, (uint32_t)b);
+            if (kept > 0) {
+                row[count] = (uint32_t)b;
+                g_out[count++] = args.gscale * kept;
             }
         }
-        memcpy(w, dw, sizeof dw);
+        end[m] = count;
     }
 }

@@ -10,41 +10,6 @@
 typedef __m512 native;
 #define HRK_FMA(a, b, c) ((vec)_mm512_fmadd_ps((__m512)(a), (__m512)(b), (__m512)(c)))
 
-enum { BYTES = 64 };
-
-/* A table of 64 bytes is four tables of 16, chosen by bits 4 and 5 of the index. */
-static inline int32_t look_up(const uint8_t *codes, int base, const uint8_t *table, int8_t *q)
-{
-    const __m512i c = _mm512_loadu_si512(codes);
-    const __m512i i = _mm512_subs_epu8(_mm512_and_si512(c, _mm512_set1_epi8(0x7f)), _mm512_set1_epi8((char)base));
-    __m512i part[4];
-    for (int k = 0; k < 4; k++)
-        part[k] = _mm512_shuffle_epi8(_mm512_broadcast_i32x4(_mm_load_si128((const __m128i *)(const void *)(table + 16 * k))), i);
-    const __mmask64 bit4 = _mm512_test_epi8_mask(i, _mm512_set1_epi8(16)), bit5 = _mm512_test_epi8_mask(i, _mm512_set1_epi8(32));
-    const __m512i low = _mm512_mask_mov_epi8(part[0], bit4, part[1]), high = _mm512_mask_mov_epi8(part[2], bit4, part[3]);
-    const __m512i v = _mm512_mask_mov_epi8(low, bit5, high);
-    const __m512i small = _mm512_and_si512(v, _mm512_set1_epi8(0x7f));
-    _mm512_storeu_si512(q, _mm512_mask_sub_epi8(small, _mm512_movepi8_mask(c), _mm512_setzero_si512(), small));
-    return (int32_t)__builtin_popcountll(_mm512_movepi8_mask(v) & _mm512_test_epi8_mask(c, _mm512_set1_epi8(0x7f)));
-}
-
-/* Sums over whole vectors; returns where they end. */
-static inline int64_t sum_bytes(int64_t n, const int8_t *q, hrk_quantized *r)
-{
-    const __m512i ones = _mm512_set1_epi16(1);
-    __m512i sum = _mm512_setzero_si512(), square = sum;
-    int64_t i = 0;
-    for (; i + BYTES <= n; i += BYTES) {
-        const __m512i c = _mm512_loadu_si512(q + i), size = _mm512_abs_epi8(c);
-        sum = _mm512_add_epi32(sum, _mm512_madd_epi16(_mm512_maddubs_epi16(_mm512_set1_epi8(1), c), ones));
-        const __m512i low = _mm512_cvtepu8_epi16(_mm512_castsi512_si256(size)), high = _mm512_cvtepu8_epi16(_mm512_extracti64x4_epi64(size, 1));
-        square = _mm512_add_epi32(square, _mm512_add_epi32(_mm512_madd_epi16(low, low), _mm512_madd_epi16(high, high)));
-    }
-    r->sum += _mm512_reduce_add_epi32(sum);
-    r->square += _mm512_reduce_add_epi32(square);
-    return i;
-}
-
 static inline void e4m3_values32(const uint8_t *codes, native *v)
 {
     const __m512i c = _mm512_cvtepi8_epi16(_mm256_loadu_si256((const __m256i *)(const void *)codes));
@@ -80,17 +45,17 @@ static inline uint32_t not_less(__m512 a, __m512 b)
     return _mm512_cmp_ps_mask(a, b, _CMP_NLT_UQ);
 }
 
-static inline uint32_t may_keep(const float *z, const uint16_t *draws, float zscale, float bias, float unit)
+static inline __m512i most_draw(const float *z, float zscale, float bias, float bound)
 {
-    uint32_t mask = 0;
-    for (int j = 0; j < HRK_BP; j += 16) {
-        __m512 v = _mm512_fmadd_ps(_mm512_set1_ps(zscale), _mm512_loadu_ps(z + j), _mm512_set1_ps(bias));
-        v = _mm512_max_ps(_mm512_min_ps(v, _mm512_set1_ps(80)), _mm512_set1_ps(-80));
-        const __m512i bound = _mm512_cvtps_epi32(_mm512_fmadd_ps(v, _mm512_set1_ps(LOG2E_BITS), _mm512_set1_ps(ONE_BITS)));
-        const __m512i draw = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)(const void *)(draws + j)));
-        const __m512i least = _mm512_castps_si512(_mm512_mul_ps(_mm512_cvtepi32_ps(draw), _mm512_set1_ps(unit)));
-        mask |= (uint32_t)_mm512_cmple_epi32_mask(least, bound) << j;
-    }
-    return mask;
+    const __m512 v = _mm512_fmadd_ps(_mm512_set1_ps(zscale), _mm512_loadu_ps(z), _mm512_set1_ps(bias));
+    const __m512 bits = _mm512_min_ps(_mm512_fmadd_ps(v, _mm512_set1_ps(LOG2E_BITS), _mm512_set1_ps(bound)), _mm512_set1_ps(MOST_BITS));
+    return _mm512_cvttps_epi32(_mm512_castsi512_ps(_mm512_cvtps_epi32(bits)));
+}
+
+static inline uint32_t may_keep(const float *z, const uint16_t *draws, float zscale, float bias, float bound)
+{
+    const __m512i most = _mm512_packus_epi32(most_draw(z, zscale, bias, bound), most_draw(z + 16, zscale, bias, bound));
+    const __m512i in_order = _mm512_permutexvar_epi64(_mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7), most);
+    return _mm512_cmple_epu16_mask(_mm512_loadu_si512(draws), in_order);
 }
 #include "kernels/body/sparse.h"

@@ -395,7 +395,7 @@ hr_isa hr_isa_detect(void)
         return HR_ISA_AVX2;
     if (!__builtin_cpu_supports("avx512vnni"))
         return HR_ISA_AVX512;
-    if (!__builtin_cpu_supports("avx512bf16"))
+    if (!__builtin_cpu_supports("avx512bf16") || !__builtin_cpu_supports("avx512vbmi"))
         return HR_ISA_AVX512VNNI;
     return has_tiles() ? HR_ISA_AMX : HR_ISA_AVX512BF16;
 #elif defined(__aarch64__)

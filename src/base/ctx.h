@@ -81,7 +81,7 @@ typedef void hr_task_fn(void *arg, int64_t task, int worker);
 void hr_parallel_for(hr_ctx *ctx, int64_t tasks, hr_task_fn *fn, void *arg);
 
 /* ISA level, an index into the ladder of the processor's family. x86: ref < avx2 (with FMA and F16C) < avx512 (F, BW, DQ, VL) <
- * avx512vnni < avx512bf16 < amx (int8). Arm: ref < neon (with the dot product of Armv8.2). */
+ * avx512vnni < avx512bf16 (with VBMI) < amx (int8). Arm: ref < neon (with the dot product of Armv8.2). */
 #if defined(__aarch64__)
 typedef enum hr_isa { HR_ISA_REF, HR_ISA_NEON, HR_ISAS } hr_isa;
 #else

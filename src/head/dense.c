@@ -41,7 +41,9 @@ static int64_t pad(int64_t n, int64_t to)
 static size_t lay_out(uint8_t *memory, const hr_head_options *o, hr_tile_scratch *s)
 {
     const int64_t t = tile_rows(o->dim), d = pad(o->dim, HRK_DP), b = pad(o->max_batch, HRK_BP), dq = pad(o->dim, HRK_QP);
-    const int64_t list = o->gradient == HR_GRADIENT_SPARSE ? hr_dense_list_capacity(t, o->max_batch) : 0;
+    const bool sparse = o->training && o->gradient == HR_GRADIENT_SPARSE;
+    const int64_t labels = sparse ? HR_BACKLOG_LABELS : 0, list = sparse ? hr_dense_list_capacity(t, o->max_batch) : 0;
+    const int64_t strip = sparse ? HR_LIST_STRIP * b : 0;
     const int64_t pairs = o->training && o->arith == HR_ARITH_BF16;
     size_t at = 0;
 #define TAKE(field, count)                                                                                             \
@@ -51,7 +53,9 @@ static size_t lay_out(uint8_t *memory, const hr_head_options *o, hr_tile_scratch
     TAKE(g, b * t);
     TAKE(zpos, b * t);
     TAKE(row, d);
-    TAKE(draws, d > b ? d : b);
+    TAKE(draws, d > strip ? d : strip);
+    TAKE(entry_row, strip);
+    TAKE(entry_g, strip);
     TAKE(w_by_dim, pairs * t * d / 2);
     TAKE(w_by_label, pairs * (t + 1) / 2 * d);
     TAKE(g_by_row, pairs * t * b / 2);
@@ -61,23 +65,26 @@ static size_t lay_out(uint8_t *memory, const hr_head_options *o, hr_tile_scratch
     TAKE(w_sum, t);
     TAKE(w_size, t);
     TAKE(w_error, t);
-    TAKE(touched, list ? t : 0);
-    TAKE(start, list ? t + 1 : 0);
-    TAKE(entry_row, list);
-    TAKE(entry_g, list);
+    TAKE(backlog.item, o->training ? HR_BACKLOG_ITEMS : 0);
+    TAKE(backlog.label, labels);
+    TAKE(backlog.start, labels + 1);
+    TAKE(backlog.row, list);
+    TAKE(backlog.g, list);
+    TAKE(backlog.old, labels);
+    TAKE(backlog.fresh, labels);
 #undef TAKE
     return at;
 }
 
 static size_t scratch_bytes(const hr_head_options *o)
 {
-    hr_tile_scratch s;
+    hr_tile_scratch s = {0};
     return lay_out(NULL, o, &s);
 }
 
 static hr_tile_scratch make_scratch(uint8_t *memory, const hr_head_options *o)
 {
-    hr_tile_scratch s;
+    hr_tile_scratch s = {0};
     (void)lay_out(memory, o, &s);
     return s;
 }
@@ -289,7 +296,7 @@ static void update_tile(hr_segment *seg, const hr_tile_step *s, int64_t row, int
             prefetch_next(seg, row + rows, rows, part++, parts);
             panel_dw(s, rows, scratch, q, r, n, dw);
             if (dithered)
-                s->k->draws_panel(s->rng, (uint32_t)(seg->first_row + row + r), n, d, draws);
+                s->k->draws_panel(s->rng, (uint32_t)(seg->first_row + row + r), n, NULL, d, draws);
             s->k->sgd_panel(n, columns, hr_segment_row(seg, row + r) + (size_t)d * args.dtype.bytes, seg->pitch,
                             scratch->w + (q * rows + r) * HRK_DP, dw, draws, args);
         }
@@ -340,6 +347,7 @@ static void step_tile(hr_segment *seg, const hr_tile_step *s, int64_t row, int64
         hr_dense_step_sparse(seg, s, row, rows, scratch);
         return;
     }
+    hr_backlog_flush(scratch, s->k, s->x);
     scores(seg, s->k, s->x, row, rows, scratch);
     if (s->loss)
         *s->loss += hr_dense_loss(s, rows, scratch->g, hr_dense_weight_scale(seg));
@@ -384,6 +392,8 @@ const hr_family hr_family_dense = {
     .init_rows = init_rows,
     .scan = hr_dense_scan,
     .step = step_tile,
+    .prepare = hr_dense_prepare_lists,
+    .panel = hr_dense_lists_panel,
     .halve = hr_dense_halve,
     .tensors = tensors,
 };

@@ -7,14 +7,17 @@ static float row_scale(const hr_segment *seg, int64_t row)
 }
 
 void hr_dense_int8_scores(const hr_segment *seg, const hrk_table *k, const hr_packed *x, int64_t row, int64_t rows,
-                          hr_tile_scratch *s)
+                          bool with_error, hr_tile_scratch *s)
 {
     for (int64_t r = 0; r < rows; r++) {
         int8_t *q = s->wq + r * x->dim_q;
-        const hrk_quantized w = k->quantize(x->dim, hr_segment_row(seg, row + r), row_scale(seg, row + r), seg->o.dtype, q);
-        memset(q + x->dim, 0, (size_t)(x->dim_q - x->dim));
+        const hrk_quantized w = k->quantize(x->dim, hr_segment_row(seg, row + r), row_scale(seg, row + r), seg->o.dtype, with_error, q);
+        if (x->dim_q > x->dim)
+            memset(q + x->dim, 0, (size_t)(x->dim_q - x->dim));
         s->w_scale[r] = w.scale;
         s->w_sum[r] = w.sum;
+        if (!with_error)
+            continue;
         s->w_error[r] = (w.scale == 0 ? 0x1p-100f : w.scale * 0.5f) * sqrtf((float)w.rounded); /* scale 0: all below 2^-100 */
         s->w_size[r] = w.scale * sqrtf((float)w.square) + s->w_error[r];
     }
@@ -76,7 +79,7 @@ static void scan_int8(const hr_segment *seg, const hr_scan *scan, int64_t row, i
 {
     const hr_packed *x = scan->x;
     const float zscale = hr_dense_weight_scale(seg);
-    hr_dense_int8_scores(seg, scan->k, x, row, rows, s);
+    hr_dense_int8_scores(seg, scan->k, x, row, rows, true, s);
     for (int64_t r = 0; r < rows; r++) {
         const float bias = bias_of(scan, r);
         const hrk_reach_args args = {.zscale = zscale, .bias = bias, .size = s->w_size[r],

@@ -30,18 +30,24 @@ static void update_kahan(hr_segment *seg, int64_t row, const float *dw, hrk_sgd_
     }
 }
 
-/* The row scale grows by a power of two when the largest new weight would not fit, and shrinks, exactly, when four
- * times finer would still fit; a rescaled row is rounded by stream 9. Step 0 leaves everything as it is. */
+/* It grows by a power of two when the largest new weight would not fit, and shrinks, exactly, when four times finer would still
+ * fit. Step 0 leaves everything as it is. */
+float hr_dense_fresh_scale(float scale, float most, hrk_sgd_args args)
+{
+    while (most > 127.0f * scale)
+        scale *= 2.0f;
+    while (args.step != 0 && most < 31.0f * scale && most > 0 && scale > 0x1p-40f)
+        scale *= 0.5f;
+    return scale;
+}
+
+/* A rescaled row is rounded by stream 9. */
 static void update_i8r(hr_segment *seg, const hr_tile_step *s, int64_t row, const float *dw, hrk_sgd_args args,
                        hr_tile_scratch *scratch)
 {
     int8_t *codes = (int8_t *)hr_segment_row(seg, row);
-    float *scale = hr_segment_scale(seg, row), fresh = *scale;
-    const float most = s->k->absmax_i8r(seg->dim, codes, *scale, dw, args);
-    while (most > 127.0f * fresh)
-        fresh *= 2.0f;
-    while (args.step != 0 && most < 31.0f * fresh && most > 0 && fresh > 0x1p-40f)
-        fresh *= 0.5f;
+    float *scale = hr_segment_scale(seg, row);
+    const float fresh = hr_dense_fresh_scale(*scale, s->k->absmax_i8r(seg->dim, codes, *scale, dw, args), args);
     const hr_rng rng = fresh == *scale ? s->rng : s->rescale_rng;
     if (args.rounding != HR_ROUND_NEAREST)
         s->k->draws(rng, (uint32_t)(seg->first_row + row), seg->dim, scratch->draws);

@@ -22,7 +22,7 @@ struct hr_head {
     size_t scratch_bytes;
     int64_t partial_size;        /* floats of one dX partial */
     float *partials;             /* (chunk_groups, partial_size) */
-    float *local;                /* (threads, group_levels, partial_size): unfinished subtrees of a task's blocks */
+    float *local;                /* (threads, group_levels, partial_size): unfinished subtrees of a task's blocks, zero between tasks */
     float *stack;                /* (levels, partial_size): sums of finished subtrees of chunks */
     double *block_loss;          /* (V) */
     hr_head_counts *block_counts; /* (V) of the last step */

@@ -61,13 +61,29 @@ typedef struct hr_scan {
     void *arg;
 } hr_scan;
 
+/* Work on partials of dX that waits (backlog.c). */
+typedef enum { HR_DEFER_ZERO, HR_DEFER_DRAIN, HR_DEFER_LISTS } hr_deferred_kind;
+typedef struct hr_deferred hr_deferred;
+
+typedef struct hr_backlog {
+    hr_deferred *item;
+    int count;
+    /* HR_DEFER_LISTS: labels with their entries, as hrk_lists; entries of label i are [start[i], start[i + 1]) */
+    int64_t labels;
+    int64_t *label, *start;
+    uint32_t *row;
+    float *g, *old, *fresh;
+} hr_backlog;
+
+enum { HR_LIST_STRIP = 16 };
+
 /* Scratch of one worker. */
 typedef struct hr_tile_scratch {
     float *w;      /* (dim_padded / DP, T, DP) decoded weights, later dW */
     float *g;      /* (padded / BP, T, BP) logits, later their gradient */
     float *zpos;   /* logits of the tile's positives */
     float *row;    /* (dim_padded) one row of dW */
-    uint16_t *draws; /* (dim_padded), and at least (padded) */
+    uint16_t *draws; /* (dim_padded), and (HR_LIST_STRIP, padded) */
     /* head.arith=bf16: w as pairs of columns and of labels, g as pairs of instances and of labels; T2 = T / 2 rounded up */
     uint32_t *w_by_dim;   /* (T, dim_padded / 2) */
     uint32_t *w_by_label; /* (dim_padded / DP, T2, DP) */
@@ -77,10 +93,10 @@ typedef struct hr_tile_scratch {
     float *w_scale;
     int32_t *w_sum;
     float *w_size, *w_error; /* at least |w| and |w - int8 w| of each row, in code units */
-    /* the sparse gradient: entries of touched label i are [start[i], start[i + 1]) */
-    int64_t *touched, *start; /* (T), (T + 1) */
+    /* the sparse gradient: entries of HR_LIST_STRIP labels */
     uint32_t *entry_row;
     float *entry_g;
+    hr_backlog backlog;
 } hr_tile_scratch;
 
 /* What a tile needs to know of the step. */
@@ -104,6 +120,16 @@ typedef struct hr_tile_step {
     double *loss;                   /* NULL: not wanted */
 } hr_tile_step;
 
+/* What waits: `to` becomes zero, `from` is added to `to`, zeros staying behind, or the lists of labels [first, last) of the backlog, whose rows lie in `seg`. */
+struct hr_deferred {
+    hr_deferred_kind kind;
+    float *to;
+    float *from;
+    hr_segment *seg;
+    hr_tile_step step; /* of the tile that came first; its dx is `to` */
+    int64_t first, last;
+};
+
 /* A family of segments on the CPU: everything the head asks of one (contracts: head.h). Rows are relative to the segment;
  * a tile has at most tile_rows(dim) of them. Another family, or the same one on another device, is another such table. */
 typedef struct hr_family {
@@ -122,6 +148,9 @@ typedef struct hr_family {
     void (*scan)(const hr_segment *seg, const hr_scan *scan, int64_t row, int64_t rows, hr_tile_scratch *scratch);
     /* one training step of a tile */
     void (*step)(hr_segment *seg, const hr_tile_step *step, int64_t row, int64_t rows, hr_tile_scratch *scratch);
+    /* HR_DEFER_LISTS: what comes before the first panel, and one panel of columns: dX and the update */
+    void (*prepare)(const hr_deferred *d, hr_tile_scratch *scratch);
+    void (*panel)(const hr_deferred *d, int64_t panel, hr_tile_scratch *scratch);
     /* halves all codes of the rows (alpha has fallen below 1/2) */
     void (*halve)(hr_segment *seg, hr_rng rng, int64_t row, int64_t rows);
     /* appends views of the segment's arrays: export and import */
@@ -132,6 +161,14 @@ extern const hr_family hr_family_dense;
 
 /* The table of a segment's family. */
 const hr_family *hr_family_of(const hr_segment_options *o);
+
+/* backlog.c */
+enum { HR_BACKLOG_ITEMS = 32, HR_BACKLOG_LABELS = 4096 };
+/* Adds an item; what stands in the backlog is done first when there is no room. Returns the item. */
+hr_deferred *hr_defer(hr_tile_scratch *scratch, const hrk_table *k, const hr_packed *x, hr_deferred_kind kind, float *to,
+                      float *from);
+/* Does all that waits, in order, one panel of columns after the other. */
+void hr_backlog_flush(hr_tile_scratch *scratch, const hrk_table *k, const hr_packed *x);
 
 /* dense.c, for the other forms of the step. A tile's rows are `rows` rows of the segment from `row` on. */
 float hr_dense_weight_scale(const hr_segment *seg);
@@ -151,17 +188,22 @@ void hr_dense_bf16_dw(const hr_tile_step *step, int64_t rows, int64_t q, int64_t
                       float *dw);
 
 /* dense_int8.c */
-/* Logits of a tile in code units, without factor and bias, into scratch->g; wq, w_scale, ... are left in the scratch. */
+/* Logits of a tile in code units, without factor and bias, into scratch->g; wq, w_scale, ... are left in the scratch, w_size and
+ * w_error only with_error. */
 void hr_dense_int8_scores(const hr_segment *seg, const hrk_table *k, const hr_packed *x, int64_t row, int64_t rows,
-                          hr_tile_scratch *scratch);
+                          bool with_error, hr_tile_scratch *scratch);
 void hr_dense_scan(const hr_segment *seg, const hr_scan *scan, int64_t row, int64_t rows, hr_tile_scratch *scratch);
 
 /* dense_sparse.c */
 int64_t hr_dense_list_capacity(int64_t tile_rows, int64_t max_batch);
 void hr_dense_step_sparse(hr_segment *seg, const hr_tile_step *step, int64_t row, int64_t rows, hr_tile_scratch *scratch);
+void hr_dense_prepare_lists(const hr_deferred *d, hr_tile_scratch *scratch);
+void hr_dense_lists_panel(const hr_deferred *d, int64_t panel, hr_tile_scratch *scratch);
 
 /* dense_update.c */
 void hr_dense_halve(hr_segment *seg, hr_rng rng, int64_t row, int64_t rows);
+/* The row scale of i8r after an update whose largest |v| is `most`. */
+float hr_dense_fresh_scale(float scale, float most, hrk_sgd_args args);
 /* The arguments of the SGD kernels for this step. */
 hrk_sgd_args hr_dense_sgd_args(const hr_segment *seg, const hr_tile_step *step);
 /* The update of one row from its dW, which lies in panels (D/DP, rows, DP); `panels` is the row's place in the first. */

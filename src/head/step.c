@@ -37,11 +37,10 @@ static int64_t block_end(const hr_head *head, int64_t block)
     return end < head->o.labels ? end : head->o.labels;
 }
 
-static void run_block(const step_work *work, int64_t block, float *dx, int worker)
+static void run_block(const step_work *work, int64_t block, float *dx, hr_tile_scratch *scratch)
 {
     hr_head *head = work->head;
     const int64_t end = block_end(head, block);
-    hr_tile_scratch scratch = hr_head_scratch(head, worker);
     hr_tile_step s = {
         .k = &head->k,
         .x = &head->packed,
@@ -58,7 +57,6 @@ static void run_block(const step_work *work, int64_t block, float *dx, int worke
         .tau = head->tau,
         .counts = &head->block_counts[block],
     };
-    memset(s.dx, 0, (size_t)head->partial_size * sizeof(float));
     head->block_loss[block] = 0;
     for (int64_t at = block * head->block_rows; at < end;) {
         const hr_tile t = hr_head_tile_at(head, at, end);
@@ -74,9 +72,29 @@ static void run_block(const step_work *work, int64_t block, float *dx, int worke
         s.refine_rng = hr_rng_make(head->o.seed, work->step, seg->tensor, HR_STREAM_REFINE);
         s.rescale_rng = hr_rng_make(head->o.seed, work->step, seg->tensor, HR_STREAM_RESCALE);
         s.momentum_rng = hr_rng_make(head->o.seed, work->step, seg->tensor + 1, HR_STREAM_STATE);
-        seg->family->step(seg, &s, t.row, t.rows, &scratch);
+        seg->family->step(seg, &s, t.row, t.rows, scratch);
         at += t.rows;
     }
+}
+
+/* The blocks of a group, their partials summed like a binary counter: after block i, each trailing one bit of i joins two subtrees. */
+static void run_group(void *arg, int64_t task, int worker)
+{
+    const step_work *work = arg;
+    hr_head *head = work->head;
+    hr_tile_scratch scratch = hr_head_scratch(head, worker);
+    float *stack[HR_TREE_LEVELS];
+    stack[0] = head->partials + task * head->partial_size;
+    for (int j = 0; j < head->group_levels; j++)
+        stack[j + 1] = head->local + (worker * head->group_levels + j) * head->partial_size;
+    hr_defer(&scratch, &head->k, &head->packed, HR_DEFER_ZERO, stack[0], NULL);
+    for (int64_t i = 0; i < head->group_blocks; i++) {
+        int top = __builtin_popcountll((uint64_t)i);
+        run_block(work, (work->first_group + task) * head->group_blocks + i, stack[top], &scratch);
+        for (int64_t bits = i; bits & 1; bits >>= 1, top--)
+            hr_defer(&scratch, &head->k, &head->packed, HR_DEFER_DRAIN, stack[top - 1], stack[top]);
+    }
+    hr_backlog_flush(&scratch, &head->k, &head->packed);
 }
 
 /* to[i] += from[i]; `to` is always the sum of the lower blocks. */
@@ -85,24 +103,13 @@ static void add(const hr_head *head, float *to, const float *from, int64_t n)
     head->k.axpy(n, 1.0f, from, to);
 }
 
-/* The blocks of a group, their partials summed like a binary counter: after block i, each trailing one bit of i joins two subtrees. */
-static void run_group(void *arg, int64_t task, int worker)
-{
-    const step_work *work = arg;
-    const hr_head *head = work->head;
-    float *stack[HR_TREE_LEVELS];
-    stack[0] = head->partials + task * head->partial_size;
-    for (int j = 0; j < head->group_levels; j++)
-        stack[j + 1] = head->local + (worker * head->group_levels + j) * head->partial_size;
-    for (int64_t i = 0; i < head->group_blocks; i++) {
-        int top = __builtin_popcountll((uint64_t)i);
-        run_block(work, (work->first_group + task) * head->group_blocks + i, stack[top], worker);
-        for (int64_t bits = i; bits & 1; bits >>= 1, top--)
-            add(head, stack[top - 1], stack[top], head->partial_size);
-    }
-}
-
 enum { STRIP = 4096 };
+
+/* Of a partial; less than partial_size for a batch below max_batch. */
+static int64_t used_size(const hr_head *head)
+{
+    return head->packed.dim_padded * head->packed.rows;
+}
 
 /* One strip of all partials: the subtree of the chunk is summed into its first partial, which is then carried into the
  * stack. Level j of the stack holds a finished subtree of 2^j chunks, as bit j of a counter would. */
@@ -111,7 +118,7 @@ static void sum_strip(void *arg, int64_t task, int worker)
     (void)worker;
     const step_work *work = arg;
     const hr_head *head = work->head;
-    const int64_t begin = task * STRIP, size = head->partial_size, left = size - begin, n = left < STRIP ? left : STRIP;
+    const int64_t begin = task * STRIP, size = head->partial_size, left = used_size(head) - begin, n = left < STRIP ? left : STRIP;
     float *first = head->partials + begin, *top = first;
     for (int64_t stride = 1; stride < head->chunk_groups; stride *= 2)
         for (int64_t i = 0; i + stride < head->chunk_groups; i += 2 * stride)
@@ -251,7 +258,7 @@ hr_status hr_head_step(hr_head *head, const hr_head_batch *batch, float lr, uint
         work.chunk = c;
         work.first_group = c * head->chunk_groups;
         hr_parallel_for(head->ctx, head->chunk_groups, run_group, &work);
-        hr_parallel_for(head->ctx, (head->partial_size + STRIP - 1) / STRIP, sum_strip, &work);
+        hr_parallel_for(head->ctx, (used_size(head) + STRIP - 1) / STRIP, sum_strip, &work);
     }
     int level = 0;
     while (chunks >> (level + 1))

@@ -86,8 +86,8 @@ static void check_draws_panel(hrk_table ref, hrk_table k)
         for (int64_t column = 0; column < 3 * HRK_DP; column += 40) {
             memset(one, 0xff, sizeof one);
             memset(two, 0xff, sizeof two);
-            ref.draws_panel(rng, 0xfffffffeu, rows, column, one); /* the row wraps */
-            k.draws_panel(rng, 0xfffffffeu, rows, column, two);
+            ref.draws_panel(rng, 0xfffffffeu, rows, NULL, column, one); /* the row wraps */
+            k.draws_panel(rng, 0xfffffffeu, rows, NULL, column, two);
             assert_memory_equal(one, two, sizeof one);
         }
 }
@@ -236,7 +236,7 @@ static void check_sgd_panel(hrk_table ref, hrk_table k)
         dw[i * HRK_DP + 40] = NAN;
 #endif
     }
-    ref.draws_panel(hr_rng_make(3, 1, 0, 0), 8, ROWS, 0, draws);
+    ref.draws_panel(hr_rng_make(3, 1, 0, 0), 8, ROWS, NULL, 0, draws);
     for (int t = 0; t < TYPES; t++)
         for (size_t s = 0; s < sizeof widths / sizeof *widths; s++)
             for (int rounding = 0; rounding < 3; rounding++)
@@ -287,6 +287,8 @@ static void check_vectors(hrk_table ref, hrk_table k)
         memcpy(two, one, sizeof one);
         ref.axpy(sizes[s], 1.7f, x, one[0]);
         k.axpy(sizes[s], 1.7f, x, two[0]);
+        ref.drain(sizes[s] / 2, one[1], one[0]);
+        k.drain(sizes[s] / 2, two[1], two[0]);
         ref.adam(sizes[s], one[1], one[2], one[3], g, args);
         k.adam(sizes[s], two[1], two[2], two[3], g, args);
         assert_memory_equal(one, two, sizeof one);

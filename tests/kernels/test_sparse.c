@@ -54,10 +54,13 @@ static void check_quantize(hrk_table k)
                 fill_codes(d, codes, sizes[s], ldexpf(1, e), (uint64_t)(e + 50));
                 memset(one, 0x55, sizeof one);
                 memset(two, 0x55, sizeof two);
-                const hrk_quantized r = ref.quantize(sizes[s], codes, 0.25f, d, one);
-                const hrk_quantized fast = k.quantize(sizes[s], codes, 0.25f, d, two);
+                const hrk_quantized r = ref.quantize(sizes[s], codes, 0.25f, d, true, one);
+                const hrk_quantized fast = k.quantize(sizes[s], codes, 0.25f, d, true, two);
                 assert_memory_equal(one, two, sizeof one);
                 assert_memory_equal(&r, &fast, sizeof r);
+                const hrk_quantized less = k.quantize(sizes[s], codes, 0.25f, d, false, two);
+                assert_memory_equal(one, two, sizeof one);
+                assert_true(less.sum == r.sum && less.square == 0 && less.rounded == 0 && !memcmp(&less.scale, &r.scale, sizeof r.scale));
                 /* half a unit from the value (and the rounding of v * (127 / most)), and the largest one uses the range */
                 int most = 0, sum = 0, square = 0, rounded = 0;
                 for (int64_t i = 0; i < sizes[s]; i++) {
@@ -89,7 +92,7 @@ static void test_quantize_e4m3(void **state)
             codes[n++] = (uint8_t)(c | (c ? 0x80u : 0));
         }
         for (int isa = 0; isa <= (int)hr_isa_detect(); isa++) {
-            const hrk_quantized r = hrk_table_make(isa).quantize(n, codes, 0, d, q);
+            const hrk_quantized r = hrk_table_make(isa).quantize(n, codes, 0, d, true, q);
             int rounded = 0;
             for (int i = 0; i < n; i++) {
                 assert_true(q[i] == rint((double)hr_e4m3_decode(codes[i]) / r.scale));
@@ -260,68 +263,111 @@ static void check_reach(hrk_table k)
 static void check_sparsify(hrk_table k)
 {
     const hrk_table ref = hrk_table_make(HR_ISA_REF);
-    static float z[3 * MOST], g1[MOST + GUARD], g2[MOST + GUARD];
-    static uint32_t r1[MOST + GUARD], r2[MOST + GUARD];
-    static uint16_t draws[MOST + HRK_BP];
+    enum { M = 5, STRIDE = (M + 1) * HRK_BP, PANELS = MOST / HRK_BP + 1, PITCH = MOST + HRK_BP };
+    static float z[PANELS * STRIDE], g1[M * MOST + GUARD], g2[M * MOST + GUARD];
+    static uint32_t r1[M * MOST + GUARD], r2[M * MOST + GUARD];
+    static uint16_t draws[M * PITCH];
     static const float taus[] = {0, 1e-30f, 1e-6f, 0.0003f, 0.01f, 0.05f, 0.7f}, biases[] = {-60, -14, -8, -3, 0};
-    enum { STRIDE = 3 * HRK_BP };
-    for (int64_t i = 0; i < 3 * MOST; i++)
+    for (int64_t i = 0; i < PANELS * STRIDE; i++)
         z[i] = 4 * uniform((uint32_t)i, 1, 5) * uniform((uint32_t)i, 2, 5);
     z[3] = 500, z[4] = -500, z[STRIDE + 5] = 1e30f, z[STRIDE + 6] = -1e30f;
     for (int s = 0; s < SIZES; s++)
         for (int t = 0; t < 7; t++)
             for (int b = 0; b < 5; b++) {
-                const hrk_sparsify_args args = {.zscale = 0.9f, .bias = biases[b], .gscale = 0.5f, .tau = taus[t],
+                const float bias[M] = {biases[b], biases[b] - 0.5f, biases[b], -100, biases[b] + 1};
+                const hrk_sparsify_args args = {.zscale = 0.9f, .bias = bias, .gscale = 0.5f, .tau = taus[t],
                                                 .refine = hr_rng_make(4, (uint64_t)s, 0, HR_STREAM_REFINE), .label = 77};
-                ref.draws(hr_rng_make(4, (uint64_t)s, 0, HR_STREAM_SPARSE), 77, MOST + HRK_BP, draws);
-                for (int64_t i = 0; i < MOST; i += 17) /* the draws that need the refining bits */
+                for (uint32_t m = 0; m < M; m++)
+                    ref.draws(hr_rng_make(4, (uint64_t)s, 0, HR_STREAM_SPARSE), 77 + m, PITCH, draws + m * PITCH);
+                for (int64_t i = 0; i < M * PITCH; i += 17) /* the draws that need the refining bits */
                     draws[i] = 0;
                 memset(r1, 0xff, sizeof r1), memset(r2, 0xff, sizeof r2);
                 memset(g1, 0xff, sizeof g1), memset(g2, 0xff, sizeof g2);
-                const int64_t n1 = ref.sparsify(sizes[s], z, STRIDE, draws, args, r1, g1);
-                const int64_t n2 = k.sparsify(sizes[s], z, STRIDE, draws, args, r2, g2);
-                assert_int_equal(n1, n2);
-                assert_memory_equal(r1, r2, (size_t)n1 * sizeof *r1);
-                assert_memory_equal(g1, g2, (size_t)n1 * sizeof *g1);
-                for (int64_t i = sizes[s]; i < MOST + GUARD; i++)
+                int64_t end1[M], end2[M + 1] = {0};
+                ref.sparsify(M, sizes[s], z, STRIDE, draws, PITCH, args, r1, g1, end1);
+                k.sparsify(M, sizes[s], z, STRIDE, draws, PITCH, args, r2, g2, end2 + 1);
+                assert_memory_equal(end1, end2 + 1, sizeof end1);
+                assert_memory_equal(r1, r2, (size_t)end1[M - 1] * sizeof *r1);
+                assert_memory_equal(g1, g2, (size_t)end1[M - 1] * sizeof *g1);
+                for (int64_t i = M * sizes[s]; i < M * MOST + GUARD; i++)
                     assert_true(r2[i] == UINT32_MAX && isnan(g2[i]));
-                for (int64_t i = 1; i < n2; i++)
-                    assert_true(r2[i] > r2[i - 1]);
-                if (taus[t] == 0)
-                    assert_int_equal(n2, sizes[s]);
+                for (int m = 0; m < M; m++) {
+                    for (int64_t i = end2[m] + 1; i < end2[m + 1]; i++)
+                        assert_true(r2[i] > r2[i - 1]);
+                    if (taus[t] == 0)
+                        assert_int_equal(end2[m + 1] - end2[m], sizes[s]);
+                }
             }
 }
 
-static void check_sparse_panel(hrk_table k)
+/* Backward and update from lists: the bits of the reference, for every type and width, and the reference against sums in double. */
+static void check_sparse_sgd(hrk_table k)
 {
     const hrk_table ref = hrk_table_make(HR_ISA_REF);
-    enum { B = 40, M = 9 };
-    static float x[B * HRK_DP], dx1[B * HRK_DP], dx2[B * HRK_DP], w1[M * HRK_DP], w2[M * HRK_DP], g[M * B];
+    enum { B = 40, M = 9, ROWS = 30, PITCH = 4 * HRK_DP + 64 };
+    static const int64_t widths[] = {1, 7, 16, 33, HRK_DP - 1, HRK_DP};
+    static float x[B * HRK_DP], all[B * HRK_DP], dx1[B * HRK_DP], dx2[B * HRK_DP], g[M * B], old[M], fresh[M];
+    static uint8_t one[ROWS * PITCH], two[ROWS * PITCH];
+    static uint16_t draws[M * HRK_DP];
     uint32_t row[M * B];
-    int64_t start[M + 1] = {0};
-    for (int64_t i = 0; i < B * HRK_DP; i++) {
-        x[i] = uniform((uint32_t)i, 1, 6);
-        dx1[i] = dx2[i] = uniform((uint32_t)i, 2, 6);
-    }
-    for (int64_t i = 0; i < M * HRK_DP; i++)
-        w1[i] = w2[i] = uniform((uint32_t)i, 3, 6);
+    int64_t start[M + 1] = {0}, label[M];
+    for (int64_t i = 0; i < B * HRK_DP; i++)
+        all[i] = uniform((uint32_t)i, 1, 6);
     for (int64_t m = 0; m < M; m++) { /* 0, 5, 10, ... entries, a row twice: the negative's and the positive's */
         start[m + 1] = start[m] + 5 * m;
         for (int64_t e = start[m]; e < start[m + 1]; e++) {
             row[e] = (uint32_t)((e - start[m]) / 2 * 2 % B);
             g[e] = uniform((uint32_t)e, 4, 6);
         }
+        label[m] = m * m / 3 + m; /* with gaps */
+        old[m] = ldexpf(1, (int)m - 9);
+        fresh[m] = m % 3 ? old[m] : 2 * old[m];
     }
-    double exact[HRK_DP] = {0};
-    for (int64_t e = start[8]; e < start[9]; e++)
-        for (int j = 0; j < HRK_DP; j++)
-            exact[j] += (double)g[e] * x[row[e] * HRK_DP + (uint32_t)j];
-    ref.sparse_panel(M, start, row, g, 0.25f, x, dx1, w1);
-    k.sparse_panel(M, start, row, g, 0.25f, x, dx2, w2);
-    assert_memory_equal(dx1, dx2, sizeof dx1);
-    assert_memory_equal(w1, w2, sizeof w1);
-    for (int j = 0; j < HRK_DP; j++)
-        assert_true(fabs(w2[8 * HRK_DP + j] - exact[j]) < 40 * 0x1p-23 * 40);
+    ref.draws_panel(hr_rng_make(3, 1, 0, 0), 8, M, label, 64, draws);
+    const hrk_lists l = {.count = M, .label = label, .start = start, .row = row, .g = g, .old = old, .fresh = fresh};
+    for (int t = 0; t < TYPES; t++)
+        for (size_t s = 0; s < sizeof widths / sizeof *widths; s++)
+            for (int rounding = 0; rounding < 3; rounding++) {
+                const int64_t n = widths[s];
+                hrk_sgd_args args = {.step = 0.37f, .keep = 0.99f, .rounding = (hr_rounding)rounding};
+                assert_true(hr_dtype_parse(types[t], &args.dtype));
+                const bool i8r = args.dtype.id == HR_I8R;
+                memset(one, 0x11, sizeof one);
+                for (int64_t m = 0; m < M; m++)
+                    fill_codes(args.dtype, (uint32_t *)(void *)(one + label[m] * PITCH), n, 1, (uint64_t)m);
+                memcpy(two, one, sizeof one);
+                for (int64_t i = 0; i < B * HRK_DP; i++) {
+                    x[i] = i % HRK_DP < n ? all[i] : 0;
+                    dx1[i] = dx2[i] = uniform((uint32_t)i, 2, 6);
+                }
+                if (i8r) {
+                    float most1[M] = {0.01f}, most2[M] = {0.01f};
+                    ref.sparse_absmax(&l, x, n, (int8_t *)one, PITCH, args, most1);
+                    k.sparse_absmax(&l, x, n, (int8_t *)two, PITCH, args, most2);
+                    assert_memory_equal(most1, most2, sizeof most1);
+                }
+                double w[HRK_DP], dw[HRK_DP] = {0}, first = dx1[row[start[8]] * HRK_DP];
+                for (int64_t j = 0; j < n; j++)
+                    w[j] = hr_dtype_load(args.dtype, one + label[8] * PITCH, j, old[8]);
+                for (int64_t m = 0; m < M; m++)
+                    for (int64_t e = start[m]; e < start[m + 1]; e++) {
+                        if (row[e] == row[start[8]])
+                            first += 0.25 * (double)g[e] * hr_dtype_load(args.dtype, one + label[m] * PITCH, 0, old[m]);
+                        for (int64_t j = 0; m == 8 && j < n; j++)
+                            dw[j] += (double)g[e] * x[row[e] * HRK_DP + (uint32_t)j];
+                    }
+                ref.sparse_sgd(&l, 0.25f, x, dx1, n, one, PITCH, draws, args);
+                k.sparse_sgd(&l, 0.25f, x, dx2, n, two, PITCH, draws, args);
+                assert_memory_equal(dx1, dx2, sizeof dx1);
+                assert_memory_equal(one, two, sizeof one);
+                assert_true(fabs(dx2[row[start[8]] * HRK_DP] - first) < 200 * 0x1p-23 * 40);
+                for (int64_t j = 0; j < n; j++) {
+                    const double v = 0.99 * w[j] - 0.37 * dw[j], got = hr_dtype_load(args.dtype, two + label[8] * PITCH, j, fresh[8]);
+                    const hr_grid grid = i8r || args.dtype.id == HR_F32 ? (hr_grid){0} : hr_dtype_grid(args.dtype);
+                    const double step = i8r ? fresh[8] : args.dtype.id == HR_F32 ? 1e-5 : ldexp(1, (ilogb(v) > grid.emin ? ilogb(v) : grid.emin) - grid.man);
+                    assert_true(fabs(got - v) <= step * 1.001 || fabs(v) > (i8r ? 126 * fresh[8] : grid.max));
+                }
+            }
 }
 
 /* The expectation of hr_keep is its argument, from far above tau to far below 2^-16 of it: relative error within five standard
@@ -379,16 +425,16 @@ static void test_sparsify(void **state)
     (void)state;
     each_level(check_sparsify);
 }
-static void test_sparse_panel(void **state)
+static void test_sparse_sgd(void **state)
 {
     (void)state;
-    each_level(check_sparse_panel);
+    each_level(check_sparse_sgd);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_quantize), cmocka_unit_test(test_quantize_e4m3),
                                        cmocka_unit_test(test_gemm16), cmocka_unit_test(test_gemm_i8), cmocka_unit_test(test_scores), cmocka_unit_test(test_sparsify),
-                                       cmocka_unit_test(test_sparse_panel), cmocka_unit_test(test_unbiased)};
+                                       cmocka_unit_test(test_sparse_sgd), cmocka_unit_test(test_unbiased)};
     return cmocka_run_group_tests_name("sparse kernels", tests, NULL, NULL);
 }

@@ -1,0 +1,122 @@
+/* Codes to int8 with one scale. Included with the vector operations of the ISA: BYTES in a vector, look_up, sum_bytes, and HRK_DECODE,
+ * the decode of a variant that the machine has. */
+#include "kernels/body/variant.h"
+
+#define INLINE static inline __attribute__((always_inline))
+
+static int largest_code(int64_t n, const uint8_t *codes)
+{
+    uint8_t most = 0;
+    for (int64_t i = 0; i < n; i++) {
+        const uint8_t code = codes[i] & 0x7f;
+        most = code > most ? code : most;
+    }
+    return most;
+}
+
+/* int8 of an e4m3 code counted from eight binades below its row's largest: (8 + m) 2^d / 16 to nearest even, d = i / 8, m = i % 8; bit 7
+ * says that it was rounded. */
+#define R(q) (uint8_t)((q) | 128)
+static const uint8_t e4m3_int8[64] __attribute__((aligned(64))) = {
+    R(0), R(1), R(1), R(1), R(1), R(1), R(1), R(1), 1,  R(1), R(1), R(1), R(2), R(2), R(2), R(2), 2,  R(2), R(2), R(3), 3,   R(3),
+    R(4), R(4), 4,    R(4), 5,    R(6), 6,    R(6), 7,  R(8), 8,    9,    10,   11,   12,   13,   14, 15,   16,   18,   20,  22,
+    24,   26,   28,   30,   32,   36,   40,   44,   48, 52,   56,   60,   64,   72,   80,   88,   96, 104,  112,  120};
+#undef R
+
+/* Codes with a largest exponent field of 8 or more: eight binades from `base` on, by the table. Returns how many were rounded. */
+INLINE int32_t quantize_e4m3(int64_t n, const uint8_t *codes, int base, const bool count, int8_t *q)
+{
+    int64_t i = 0;
+    int32_t rounded = 0;
+    for (; i + BYTES <= n; i += BYTES)
+        rounded += look_up(codes + i, base, e4m3_int8, count, q + i);
+    for (; i < n; i++) {
+        const int code = codes[i] & 0x7f, v = code < base ? code ? 128 : 0 : e4m3_int8[code - base];
+        q[i] = (int8_t)(codes[i] & 0x80u ? -(v & 127) : v & 127);
+        rounded += v >> 7;
+    }
+    return rounded;
+}
+
+hrk_decode_fn HRK_DECODE;
+
+/* Values to int8, in pieces that stay in the first cache. Returns how many were rounded. */
+static int32_t quantize_values(int64_t n, const uint8_t *codes, float row_scale, hr_dtype dtype, float inverse, float scale, int8_t *q)
+{
+    float v[256];
+    int32_t rounded = 0;
+    for (int64_t i = 0; i < n; i += 256) {
+        const int64_t m = n - i < 256 ? n - i : 256;
+        HRK_DECODE(m, codes + (size_t)i * dtype.bytes, row_scale, dtype, v);
+        for (int64_t j = 0; j < m; j++) {
+            const float r = rintf(v[j] * inverse);
+            q[i + j] = (int8_t)r;
+            rounded += v[j] != r * scale;
+        }
+    }
+    return rounded;
+}
+
+/* max |value|, a NaN above all; bits of floats order as integers */
+static float largest_value(int64_t n, const uint8_t *codes, float row_scale, hr_dtype dtype)
+{
+    uint32_t most = 0;
+    float v[256];
+    for (int64_t i = 0; i < n; i += 256) {
+        const int64_t m = n - i < 256 ? n - i : 256;
+        HRK_DECODE(m, codes + (size_t)i * dtype.bytes, row_scale, dtype, v);
+        for (int64_t j = 0; j < m; j++) {
+            const uint32_t u = hr_f32_bits(v[j]) & 0x7fffffffu;
+            most = u > most ? u : most;
+        }
+    }
+    return hr_bits_f32(most);
+}
+
+INLINE void sums(int64_t n, const int8_t *q, const bool squares, hrk_quantized *r)
+{
+    int64_t i = sum_bytes(n, q, squares, r);
+    for (; i < n; i++) {
+        r->sum += q[i];
+        r->square += squares ? q[i] * q[i] : 0;
+    }
+}
+
+HRK_BEGIN(hrk_quantized, quantize, int64_t n, const void *codes, float row_scale, hr_dtype dtype, int with_error, int8_t *q)
+{
+    hrk_quantized r = {.scale = row_scale};
+    const int largest = dtype.id == HR_E4M3 ? largest_code(n, codes) : 1, top = largest >> 3; /* a code: sign, 4 bits of exponent, 3 of mantissa */
+    if (dtype.id == HR_I8R) {
+        memcpy(q, codes, (size_t)n);
+    } else if (largest == 0) { /* a label that has never been seen */
+        memset(q, 0, (size_t)n);
+        return (hrk_quantized){0};
+    } else if (dtype.id == HR_E4M3 && top >= 8) {
+        r.scale = hr_bits_f32((uint32_t)(top + 127 - 13) << 23); /* the largest binade, 2^(top - 7), becomes 64 */
+        r.rounded = with_error ? quantize_e4m3(n, codes, (top - 7) * 8, true, q) : quantize_e4m3(n, codes, (top - 7) * 8, false, q);
+    } else {
+        const float most = largest_value(n, codes, row_scale, dtype);
+        float inverse = 0;
+        r.scale = 0;
+        if (!(most < INFINITY)) {
+            r.scale = NAN;
+        } else if (most >= 0x1p-100f) {
+            const int exponent = (int)(hr_f32_bits(most) >> 23) - 127;
+            r.scale = dtype.bytes == 1 ? ldexpf(1.0f, exponent - 6) : most / 127.0f;
+            inverse = dtype.bytes == 1 ? ldexpf(1.0f, 6 - exponent) : 127.0f / most;
+        }
+        if (most < INFINITY) {
+            r.rounded = quantize_values(n, codes, row_scale, dtype, inverse, r.scale, q);
+        } else { /* diverged */
+            memset(q, 0, (size_t)n);
+            r.rounded = (int32_t)n;
+        }
+    }
+    if (with_error) {
+        sums(n, q, true, &r);
+    } else {
+        sums(n, q, false, &r);
+        r.rounded = 0;
+    }
+    return r;
+}
