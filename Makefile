@@ -5,12 +5,13 @@
 #   make demo    real data from this machine's package index: train, evaluate, predict
 #   make check   every test
 #   make bench   the head's step against OpenBLAS: a few shapes, a minute
+#   make bench-kernels   every kernel against its reference: ten seconds
 #   make bench-full   all shapes: bench/results/head.jsonl and docs/bench.svg, a quarter of an hour
 
 PRESET ?= release
 BUILD := build/$(PRESET)
 
-.PHONY: all deps build demo check bench bench-full evidence clean
+.PHONY: all deps build demo check bench bench-kernels bench-full evidence clean
 all: build
 
 deps:
@@ -28,6 +29,9 @@ check: build
 
 bench: build
 	@bench/run.sh --quick $(BUILD)
+
+bench-kernels: build
+	@$(BUILD)/bench_kernels
 
 bench-full: build
 	@bench/run.sh $(BUILD)

@@ -37,7 +37,8 @@ typedef struct bench_mode {
 static const bench_mode modes[] = {
     {"dense", HR_ARITH_F32, HR_GRADIENT_DENSE, -6.0f, 0},
     {"dense-bf16", HR_ARITH_BF16, HR_GRADIENT_DENSE, -6.0f, 0}, /* bf16 operands, f32 sums */
-    {"sparse", HR_ARITH_F32, HR_GRADIENT_SPARSE, -10.0f, 0.05f},
+    {"sparse", HR_ARITH_F32, HR_GRADIENT_SPARSE, -10.0f, 0.05f},  /* a tenth of a percent of the entries is kept */
+    {"sparse-1%", HR_ARITH_F32, HR_GRADIENT_SPARSE, -7.75f, 0.05f}, /* one percent */
 };
 static const char *const types[] = {"f32", "bf16", "f16", "e4m3", "e5m2", "i8r", "e3m4"};
 enum { MODES = sizeof modes / sizeof *modes, TYPES = sizeof types / sizeof *types };
@@ -167,16 +168,6 @@ static hr_head *make_head(hr_ctx *ctx, const bench_shape *s, const bench_data *d
     return head;
 }
 
-/* Whether `name` is one of the comma-separated names; NULL names all. */
-static bool listed(const char *names, const char *name)
-{
-    const size_t n = strlen(name);
-    for (const char *p = names; p && (p = strstr(p, name)); p += n)
-        if ((p == names || p[-1] == ',') && (p[n] == ',' || p[n] == 0))
-            return true;
-    return !names;
-}
-
 /* ---- turns ---- */
 
 static void take(bench_times *t, int round, const bench_shape *s, bench_time begin)
@@ -202,19 +193,6 @@ static void run_round(int round, const bench_shape *s, bench_data *d, bench_time
     }
 }
 
-static int by_value(const void *a, const void *b)
-{
-    const double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-/* The median of n; sorts them. */
-static double median(double *t, int n)
-{
-    qsort(t, (size_t)n, sizeof *t, by_value);
-    return n % 2 ? t[n / 2] : 0.5 * (t[n / 2 - 1] + t[n / 2]);
-}
-
 /* ---- reports ---- */
 
 typedef struct bench_summary {
@@ -223,7 +201,7 @@ typedef struct bench_summary {
 
 static bench_summary summarize(bench_times *t, int rounds)
 {
-    bench_summary s = {.median = median(t->seconds, rounds), .processor = median(t->processor, rounds)};
+    bench_summary s = {.median = bench_median(t->seconds, rounds), .processor = bench_median(t->processor, rounds)};
     s.spread = t->seconds[rounds - 1] / t->seconds[0];
     return s;
 }
@@ -342,7 +320,7 @@ int main(int argc, char **argv)
     for (int i = 0; i < MODES * TYPES; i++) {
         bench_case *c = &cases[count];
         *c = (bench_case){.mode = &modes[i / TYPES], .type = types[i % TYPES]};
-        if (!listed(wanted_modes, c->mode->name) || !listed(wanted_types, c->type))
+        if (!bench_listed(wanted_modes, c->mode->name) || !bench_listed(wanted_types, c->type))
             continue;
         c->head = make_head(ctx, &s, &data, c->mode, c->type);
         count++;

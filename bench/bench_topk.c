@@ -4,6 +4,8 @@
  *
  * Weights are uniform noise, the worst case for the search: no label stands out. The reading is a sum over all codes in wide vectors,
  * by one thread, in the same process and in turns. */
+#include "machine.h"
+
 #include "base/ctx.h"
 #include "base/rng.h"
 #include "head/head.h"
@@ -13,18 +15,6 @@
 
 static volatile uint64_t sink; /* so that the reading is not left out */
 enum { MOST_BATCH = 256, MOST_ROUNDS = 64 };
-
-static int by_value(const void *a, const void *b)
-{
-    const double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-static double median(double *t, int n)
-{
-    qsort(t, (size_t)n, sizeof *t, by_value);
-    return t[n / 2];
-}
 
 typedef uint64_t words __attribute__((vector_size(64), aligned(8), may_alias));
 
@@ -77,7 +67,7 @@ static int measure(hr_ctx *ctx, const char *type, int64_t L, int64_t D, int64_t 
                 status = 70;
             scoring[r < 0 ? 0 : r] = hr_clock() - t;
         }
-        const double read = median(reading, rounds), score = median(scoring, rounds);
+        const double read = bench_median(reading, rounds), score = bench_median(scoring, rounds);
         printf("%-5s batch %3lld  %8.2f ms  (%.3f ms a query)  reading the codes once %6.2f ms (%.1f GB/s), ratio %.2f\n", type,
                (long long)batches[b], score * 1e3, score * 1e3 / (double)batches[b], read * 1e3, (double)bytes / read * 1e-9, read / score);
     }

@@ -18,6 +18,27 @@ bench_time bench_now(void)
     return (bench_time){hr_clock(), read_clock(CLOCK_THREAD_CPUTIME_ID), read_clock(CLOCK_PROCESS_CPUTIME_ID)};
 }
 
+static int by_value(const void *a, const void *b)
+{
+    const double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+double bench_median(double *t, int n)
+{
+    qsort(t, (size_t)n, sizeof *t, by_value);
+    return n % 2 ? t[n / 2] : 0.5 * (t[n / 2 - 1] + t[n / 2]);
+}
+
+bool bench_listed(const char *names, const char *name)
+{
+    const size_t n = strlen(name);
+    for (const char *p = names; p && (p = strstr(p, name)); p += n)
+        if ((p == names || p[-1] == ',') && (p[n] == ',' || p[n] == 0))
+            return true;
+    return !names;
+}
+
 void bench_cpu_name(char name[64])
 {
     snprintf(name, 64, "unknown");
