@@ -1,4 +1,4 @@
-/* kernels/body/gemm16.h by two multiply-adds: bfdot rounds otherwise than the contract. */
+/* kernels/body/gemm_panel.h by two multiply-adds: bfdot rounds otherwise than the contract. */
 #define HRK_VARIANT neon
 #include <arm_neon.h>
 
@@ -10,5 +10,6 @@
 #define HRK_FMA(a, b, c) ((vec)vfmaq_f32((float32x4_t)(c), (float32x4_t)(a), (float32x4_t)(b)))
 #define HIGH(x) ((vec)((x) & 0xffff0000u))
 #define LOW(x) ((vec)((x) << 16))
-#define DOT2(a, b, c) HRK_FMA(LOW(a), LOW(b), HRK_FMA(HIGH(a), HIGH(b), c))
-#include "kernels/body/gemm16.h"
+#define HRK_PAIRS(a, b, c) HRK_FMA(LOW(a), LOW(b), HRK_FMA(HIGH(a), HIGH(b), c))
+#define HRK_KEEP(x) (void)0
+#include "kernels/body/gemm_panel.h"

@@ -1,25 +1,33 @@
-/* The panel product as its formula reads. */
+/* The panel products as their formulas read. */
+#include "dtype/pairs.h"
 #include "kernels/body/variant.h"
 
-static void gemm(int64_t width, int64_t M, int64_t K, hrk_left A, const float *panel, float *c, int64_t ldc, float scale,
-                 int accumulate)
-{
-    for (int64_t m = 0; m < M; m++) {
-        for (int64_t j = 0; j < width; j++) {
-            float s = 0;
-            for (int64_t k = 0; k < K; k++)
-                s = fmaf(A.a[m * A.row + k / A.kb * A.block + k % A.kb * A.step], panel[k * width + j], s);
-            c[m * ldc + j] = accumulate ? fmaf(scale, s, c[m * ldc + j]) : scale * s;
-        }
+#define GEMM(width, multiply_add)                                                                                      \
+    for (int64_t m = 0; m < M; m++) {                                                                                  \
+        for (int64_t j = 0; j < width; j++) {                                                                          \
+            float s = 0;                                                                                               \
+            for (int64_t k = 0; k < K; k++)                                                                            \
+                s = multiply_add(A.a[m * A.row + k / A.kb * A.block + k % A.kb * A.step], panel[k * width + j], s);    \
+            c[m * ldc + j] = accumulate ? fmaf(scale, s, c[m * ldc + j]) : scale * s;                                  \
+        }                                                                                                              \
     }
-}
 
 HRK_GEMM_PANEL(gemm_panel_bp)
 {
-    gemm(HRK_BP, M, K, A, panel, c, ldc, scale, accumulate);
+    GEMM(HRK_BP, fmaf)
 }
 
 HRK_GEMM_PANEL(gemm_panel_dp)
 {
-    gemm(HRK_DP, M, K, A, panel, c, ldc, scale, accumulate);
+    GEMM(HRK_DP, fmaf)
+}
+
+HRK_GEMM16(gemm16_bp)
+{
+    GEMM(HRK_BP, hr_pair_dot)
+}
+
+HRK_GEMM16(gemm16_dp)
+{
+    GEMM(HRK_DP, hr_pair_dot)
 }
