@@ -106,7 +106,7 @@ typedef void hrk_gemm_i8_fn(int64_t M, int64_t groups, const int8_t *w, int64_t 
  * row[], g[] (gscale * value), label by label, in the order of b; both have room for M * n. end[m] <- the number of entries of labels
  * 0 .. m. */
 typedef struct hrk_sparsify_args {
-    float zscale, gscale, tau;
+    float zscale, gscale, tau; /* tau: 0, or at least 2^-40, and below 1 */
     const float *bias;
     hr_rng refine;
     uint32_t label;

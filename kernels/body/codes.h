@@ -193,7 +193,7 @@ INLINE void store_part(void *codes, const vu *code, const format f)
         store8(codes, code, 1u << f.bits);
 }
 
-/* A zero's code has no sign; code_part may give it one, which store_part takes away. */
+/* The code of a zero may get a sign here, which store_part takes away. */
 INLINE void update_part(void *codes, const vf *old, const vf *dw, const uint16_t *draws, const hrk_sgd_args args, const format f,
                         const hr_rounding rounding)
 {

@@ -10,14 +10,13 @@
 typedef float vec __attribute__((vector_size(HRK_VL * 4), aligned(4), may_alias));
 
 #ifdef HRK_PAIRS
-#include "dtype/pairs.h"
 typedef uint32_t operand;
-typedef hrk_left16 left;
+typedef hrk_left16 left_operand;
 #define STEP                 HRK_PAIRS
 #define PRODUCT(width)       HRK_GEMM16(gemm16_##width)
 #else
 typedef float operand;
-typedef hrk_left left;
+typedef hrk_left left_operand;
 #define STEP                 HRK_FMA
 #define PRODUCT(width)       HRK_GEMM_PANEL(gemm_panel_##width)
 #endif
@@ -26,7 +25,7 @@ typedef operand operands __attribute__((vector_size(HRK_VL * 4), aligned(4), may
 #define INLINE static inline __attribute__((always_inline))
 
 /* `rows` <= 12 and `nv` <= 4 are constants at every call: the loops unroll and acc lives in registers. */
-INLINE void micro(const int rows, const int nv, int64_t width, int64_t K, left A, const operand *panel, float *c,
+INLINE void micro(const int rows, const int nv, int64_t width, int64_t K, left_operand A, const operand *panel, float *c,
                   int64_t ldc, float scale, int accumulate)
 {
     vec acc[12][4];
@@ -67,7 +66,7 @@ INLINE void micro(const int rows, const int nv, int64_t width, int64_t K, left A
 
 /* All rows for the columns [0, nv * VL) of the panel: full tiles, fours (eight rows are two of them), then single rows. */
 #define STRIP(name, MR, NV)                                                                                            \
-    static void name(int64_t width, int64_t M, int64_t K, left A, const operand *panel, float *c, int64_t ldc,       \
+    static void name(int64_t width, int64_t M, int64_t K, left_operand A, const operand *panel, float *c, int64_t ldc,       \
                      float scale, int accumulate)                                                                      \
     {                                                                                                                  \
         for (; M >= MR && M != 8; M -= MR, A.a += MR * A.row, c += MR * ldc)                                           \

@@ -11,7 +11,7 @@
 
 enum { DENSE_ABOVE = 5 }; /* one in so many entries */
 
-/* What one tile may need, one label more than where its lists stop to grow, beside a 32nd of a full backlog. */
+/* What one tile may need, one label more than where its lists stop to grow, beside a full backlog with one entry in 32 cells. */
 static int64_t tile_capacity(int64_t tile_rows, int64_t max_batch)
 {
     return tile_rows * max_batch / DENSE_ABOVE + 2 * max_batch + 1;

@@ -326,7 +326,7 @@ static void pack_int8(const hr_head *head, const float *x, int8_t *row)
     const hr_dtype f32 = {.id = HR_F32, .bytes = sizeof(float)};
     memset(row, 0, (size_t)p->dim_q);
     for (int64_t b = 0; b < p->padded; b++) {
-        const hrk_quantized r = b < p->rows ? head->k.quantize(p->dim, x + b * p->dim, 0, f32, true, row) : (hrk_quantized){0};
+        const hrk_quantized r = b < p->rows ? head->k.quantize(p->dim, x + b * p->dim, 0, f32, false, row) : (hrk_quantized){0};
         p->x_scale[b] = r.scale;
         uint8_t *out = p->xq + b / HRK_BP * p->dim_q * HRK_BP + b % HRK_BP * 4;
         for (int64_t d = 0; d < p->dim_q; d += 4)

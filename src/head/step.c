@@ -205,18 +205,18 @@ static double loss_factor(const hr_head_options *o, const hr_head_batch *batch)
 static float choose_tau(const hr_head *head, const hr_head_batch *batch, float gscale)
 {
     static const float KAPPA = 0.1f, MOST = 0.05f;
-    if (head->o.tau >= 0)
-        return head->o.tau < 0x1p-40f ? 0 : head->o.tau; /* 65536 / tau must be a number */
-    float rate = 0, norm2 = 0;
+    float tau = head->o.tau, rate = 0, norm2 = 0;
     for (int i = 0; i < head->o.num_segments; i++)
         rate = fmaxf(rate, head->o.lr_peak * head->o.segment[i].lr_scale * gscale);
-    for (int64_t b = 0; b < batch->rows; b++) {
+    for (int64_t b = 0; tau < 0 && b < batch->rows; b++) {
         float sum = 0;
         for (int64_t d = 0; d < head->o.dim; d++)
             sum = fmaf(batch->x[b * head->o.dim + d], batch->x[b * head->o.dim + d], sum);
         norm2 = fmaxf(norm2, sum);
     }
-    return KAPPA < MOST * rate * norm2 ? KAPPA / (rate * norm2) : MOST;
+    if (tau < 0)
+        tau = KAPPA < MOST * rate * norm2 ? KAPPA / (rate * norm2) : MOST;
+    return tau < 0x1p-40f ? 0 : tau; /* what the kernels take (kernels.h) */
 }
 
 hr_head_counts hr_head_last_counts(const hr_head *head)

@@ -240,6 +240,38 @@ static void test_backlog(void **state)
     free_problem(&p);
 }
 
+/* Steps with more and fewer instances: the partials that wait for their turn are zero whatever came before. */
+static void test_sparse_batches(void **state)
+{
+    (void)state;
+    static const int64_t rows[] = {40, 3, 17, 40, 1, 33};
+    problem p = make_problem(34000, 70, 40);
+    uint64_t first = 0;
+    for (int way = 0; way < 2; way++) {
+        hr_ctx *ctx = check_ctx(1, "auto");
+        hr_head_options o = sparse_options(&p, "e4m3", 0.3f);
+        o.chunk = way; /* groups of four blocks, or of one */
+        hr_head *head;
+        check_ok(ctx, hr_head_create(ctx, &o, &head));
+        float dx[40 * 70];
+        uint64_t all = 0;
+        for (uint64_t s = 0; s < 6; s++) {
+            uint64_t pos[160];
+            hr_head_batch batch = {.rows = rows[s], .x = p.x, .positives = pos};
+            for (int64_t i = 0; i < p.npos; i++)
+                if ((int64_t)(uint32_t)p.pos[i] < rows[s])
+                    pos[batch.num_positives++] = p.pos[i];
+            check_ok(ctx, hr_head_step(head, &batch, 0.3f, s, dx, NULL));
+            all = all * 31 + digest(head, dx, rows[s] * p.D);
+        }
+        assert_true(way == 0 || all == first);
+        first = all;
+        hr_head_destroy(head);
+        check_ctx_empty(ctx);
+    }
+    free_problem(&p);
+}
+
 /* The mean of dX over many steps at rate zero (the weights stand still, the draws change) approaches the dX of tau = 0. */
 static void test_sparse_unbiased(void **state)
 {
@@ -335,7 +367,7 @@ static void test_sparse_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_sparse_step), cmocka_unit_test(test_sparse_same_bits), cmocka_unit_test(test_sparse_rescale), cmocka_unit_test(test_backlog),
+        cmocka_unit_test(test_sparse_step), cmocka_unit_test(test_sparse_same_bits), cmocka_unit_test(test_sparse_rescale), cmocka_unit_test(test_backlog), cmocka_unit_test(test_sparse_batches),
         cmocka_unit_test(test_sparse_unbiased), cmocka_unit_test(test_sparse_auto_tau),
         cmocka_unit_test(test_sparse_refused),
     };

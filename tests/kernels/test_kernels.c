@@ -1,5 +1,6 @@
 /* Every kernel of every level against the reference: the same bits, nothing written outside. */
 #include "check.h"
+#include "tests/kernels/fixture.h"
 
 #include "kernels/kernels.h"
 
@@ -211,14 +212,6 @@ static void check_decode(hrk_table ref, hrk_table k)
                 assert_memory_equal(one, two, sizeof one);
             }
     }
-}
-
-/* The sign and payload of a NaN that an operation makes belong to the processor: all NaN get the same bits. */
-static void one_nan(hr_dtype d, void *codes, size_t bytes)
-{
-    for (size_t i = 0; i < bytes / d.bytes; i++)
-        if (isnan(hr_dtype_load(d, codes, (int64_t)i, 1)))
-            memset((uint8_t *)codes + i * d.bytes, 0x7f, d.bytes);
 }
 
 static void check_sgd_panel(hrk_table ref, hrk_table k)
