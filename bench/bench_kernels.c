@@ -281,9 +281,13 @@ int main(int argc, char **argv)
             return usage();
     }
     const char *wanted = argc > 1 ? argv[1] : NULL;
-    int left = wanted ? 1 : 0; /* names that were not met */
+    int unknown = wanted ? 1 : 0;
     for (const char *p = wanted; p && (p = strchr(p, ',')); p++)
-        left++;
+        unknown++;
+    for (int i = 0; i < KERNELS; i++)
+        unknown -= wanted && kernels[i].level == HR_ISA_REF && bench_listed(wanted, kernels[i].operation);
+    if (unknown)
+        return usage();
     char cpu[64];
     bench_cpu_name(cpu);
     if (!o.json)
@@ -292,9 +296,7 @@ int main(int argc, char **argv)
     for (int i = (int)hr_isa_detect() + 1; i < HR_ISAS; i++)
         fprintf(stderr, "not measured, this processor cannot run it: %s\n", hr_isa_name((hr_isa)i));
     for (int i = 0; i < KERNELS; i++)
-        if (kernels[i].level == HR_ISA_REF && bench_listed(wanted, kernels[i].operation)) {
+        if (kernels[i].level == HR_ISA_REF && bench_listed(wanted, kernels[i].operation))
             measure_types(&kernels[i], &o, &data);
-            left--;
-        }
-    return wanted && left ? usage() : 0;
+    return 0;
 }
