@@ -11,7 +11,7 @@ from html import escape
 
 WIDTH, HEIGHT = 190, 130           # of a panel's plot
 GAP_X, GAP_Y = 44, 58
-LEFT, TOP = 52, 92
+LEFT, TOP = 52, 108
 COLOURS = {"f32": "#888888", "bf16": "#3b7dd8", "f16": "#7b5cc9", "e4m3": "#d9541e", "e5m2": "#c99a1a", "i8r": "#2a9d6e",
            "e3m4": "#c2408f"}
 STYLE = """
@@ -121,11 +121,15 @@ def draw(rows, mode):
     yield f"<style>{STYLE}</style>"
     yield f'<rect class="back" width="{width}" height="{height}"/>'
     title = f"Training step of the head ({mode}) relative to an fp32 step with OpenBLAS; higher is faster"
-    note = (f'{first["cpu"]}, {first["isa"]}; OpenBLAS {first["blas"]} kernels = 1×; fp32 peak {peak}; '
-            f'{first["date"][:10]}, commit {first["commit"]}')
+    notes = [f'{first["cpu"]}, {first["isa"]}; OpenBLAS {first["blas"]} kernels = 1×; {first["date"][:10]}, commit {first["commit"]}',
+             f"fp32 peak {peak}"]
+    kept = [row["density"] for row in rows if "density" in row]
+    if kept:
+        notes[1] += f"; {100 * min(kept):.2g} to {100 * max(kept):.2g} % of the entries kept"
     yield f'<text class="title" x="16" y="26">{escape(title)}</text>'
-    yield f'<text class="quiet" x="16" y="44">{escape(note)}</text>'
-    yield from legend(names, 22, 64)
+    for i, note in enumerate(notes):
+        yield f'<text class="quiet" x="16" y="{44 + 16 * i}">{escape(note)}</text>'
+    yield from legend(names, 22, 80)
     for i, (count, dim) in enumerate(lines):
         high = ceiling([row for row in rows if row["threads"] == count])
         for j, labels in enumerate(columns):
