@@ -4,14 +4,28 @@
 
 #define INLINE static inline __attribute__((always_inline))
 
-static int largest_code(int64_t n, const uint8_t *codes)
-{
-    uint8_t most = 0;
-    for (int64_t i = 0; i < n; i++) {
-        const uint8_t code = codes[i] & 0x7f;
-        most = code > most ? code : most;
+/* The largest |value| of n codes of a float format, a NaN above all: without their signs codes order as their values do. */
+#define LARGEST(type, all, value)                                                                                      \
+    {                                                                                                                  \
+        const type *c = codes;                                                                                         \
+        type most = 0;                                                                                                 \
+        for (int64_t i = 0; i < n; i++) {                                                                              \
+            const type code = c[i] & (type)(all);                                                                      \
+            most = code > most ? code : most;                                                                          \
+        }                                                                                                              \
+        return value;                                                                                                  \
     }
-    return most;
+
+static float largest_value(int64_t n, const void *codes, hr_dtype dtype)
+{
+    switch (dtype.id) {
+    case HR_F32: LARGEST(uint32_t, 0x7fffffff, hr_bits_f32(most))
+    case HR_BF16: LARGEST(uint16_t, 0x7fff, hr_bf16_decode(most))
+    case HR_F16: LARGEST(uint16_t, 0x7fff, hr_f16_decode(most))
+    case HR_E4M3: LARGEST(uint8_t, 0x7f, hr_e4m3_decode(most))
+    case HR_E5M2: LARGEST(uint8_t, 0x7f, hr_e5m2_decode(most))
+    default: LARGEST(uint8_t, (1 << (dtype.exp_bits + dtype.man_bits)) - 1, hr_exmy_decode(most, dtype.exp_bits, dtype.man_bits))
+    }
 }
 
 /* int8 of an e4m3 code counted from eight binades below its row's largest: (8 + m) 2^d / 16 to nearest even, d = i / 8, m = i % 8; bit 7
@@ -40,37 +54,32 @@ INLINE int32_t quantize_e4m3(int64_t n, const uint8_t *codes, int base, const bo
 
 hrk_decode_fn HRK_DECODE;
 
-/* Values to int8, in pieces that stay in the first cache. Returns how many were rounded. */
-static int32_t quantize_values(int64_t n, const uint8_t *codes, float row_scale, hr_dtype dtype, float inverse, float scale, int8_t *q)
+/* Values to int8. Returns how many were rounded, if they are to be counted. */
+INLINE int32_t to_int8(int64_t n, const float *v, float inverse, float scale, const bool count, int8_t *q)
 {
-    float v[256];
     int32_t rounded = 0;
-    for (int64_t i = 0; i < n; i += 256) {
-        const int64_t m = n - i < 256 ? n - i : 256;
-        HRK_DECODE(m, codes + (size_t)i * dtype.bytes, row_scale, dtype, v);
-        for (int64_t j = 0; j < m; j++) {
-            const float r = rintf(v[j] * inverse);
-            q[i + j] = (int8_t)r;
-            rounded += v[j] != r * scale;
-        }
+    for (int64_t i = 0; i < n; i++) {
+        const float r = rintf(v[i] * inverse);
+        q[i] = (int8_t)(int32_t)r;
+        if (count)
+            rounded += v[i] != r * scale;
     }
     return rounded;
 }
 
-/* max |value|, a NaN above all; bits of floats order as integers */
-static float largest_value(int64_t n, const uint8_t *codes, float row_scale, hr_dtype dtype)
+/* The same from codes, in pieces that stay in the first cache. */
+INLINE int32_t quantize_values(int64_t n, const uint8_t *codes, hr_dtype dtype, float inverse, float scale, const bool count, int8_t *q)
 {
-    uint32_t most = 0;
     float v[256];
+    int32_t rounded = 0;
+    if (dtype.id == HR_F32)
+        return to_int8(n, (const float *)(const void *)codes, inverse, scale, count, q);
     for (int64_t i = 0; i < n; i += 256) {
         const int64_t m = n - i < 256 ? n - i : 256;
-        HRK_DECODE(m, codes + (size_t)i * dtype.bytes, row_scale, dtype, v);
-        for (int64_t j = 0; j < m; j++) {
-            const uint32_t u = hr_f32_bits(v[j]) & 0x7fffffffu;
-            most = u > most ? u : most;
-        }
+        HRK_DECODE(m, codes + (size_t)i * dtype.bytes, 1.0f, dtype, v);
+        rounded += to_int8(m, v, inverse, scale, count, q + i);
     }
-    return hr_bits_f32(most);
+    return rounded;
 }
 
 INLINE void sums(int64_t n, const int8_t *q, const bool squares, hrk_quantized *r)
@@ -85,28 +94,28 @@ INLINE void sums(int64_t n, const int8_t *q, const bool squares, hrk_quantized *
 HRK_BEGIN(hrk_quantized, quantize, int64_t n, const void *codes, float row_scale, hr_dtype dtype, int with_error, int8_t *q)
 {
     hrk_quantized r = {.scale = row_scale};
-    const int largest = dtype.id == HR_E4M3 ? largest_code(n, codes) : 1, top = largest >> 3; /* a code: sign, 4 bits of exponent, 3 of mantissa */
+    const float most = dtype.id == HR_I8R ? 1.0f : largest_value(n, codes, dtype);
+    const int exponent = (int)(hr_f32_bits(most) >> 23) - 127;
     if (dtype.id == HR_I8R) {
         memcpy(q, codes, (size_t)n);
-    } else if (largest == 0) { /* a label that has never been seen */
+    } else if (most == 0) { /* a label that has never been seen */
         memset(q, 0, (size_t)n);
         return (hrk_quantized){0};
-    } else if (dtype.id == HR_E4M3 && top >= 8) {
-        r.scale = hr_bits_f32((uint32_t)(top + 127 - 13) << 23); /* the largest binade, 2^(top - 7), becomes 64 */
-        r.rounded = with_error ? quantize_e4m3(n, codes, (top - 7) * 8, true, q) : quantize_e4m3(n, codes, (top - 7) * 8, false, q);
+    } else if (dtype.id == HR_E4M3 && exponent >= 1) {
+        r.scale = hr_bits_f32((uint32_t)(exponent + 127 - 6) << 23); /* the largest binade becomes 64 */
+        r.rounded = with_error ? quantize_e4m3(n, codes, exponent * 8, true, q) : quantize_e4m3(n, codes, exponent * 8, false, q);
     } else {
-        const float most = largest_value(n, codes, row_scale, dtype);
         float inverse = 0;
         r.scale = 0;
         if (!(most < INFINITY)) {
             r.scale = NAN;
         } else if (most >= 0x1p-100f) {
-            const int exponent = (int)(hr_f32_bits(most) >> 23) - 127;
             r.scale = dtype.bytes == 1 ? ldexpf(1.0f, exponent - 6) : most / 127.0f;
             inverse = dtype.bytes == 1 ? ldexpf(1.0f, 6 - exponent) : 127.0f / most;
         }
         if (most < INFINITY) {
-            r.rounded = quantize_values(n, codes, row_scale, dtype, inverse, r.scale, q);
+            r.rounded = with_error ? quantize_values(n, codes, dtype, inverse, r.scale, true, q)
+                                   : quantize_values(n, codes, dtype, inverse, r.scale, false, q);
         } else { /* diverged */
             memset(q, 0, (size_t)n);
             r.rounded = (int32_t)n;
