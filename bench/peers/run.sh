@@ -68,7 +68,7 @@ for threads in 1 2; do
 done
 torch torch-bibtex bibtex augment=0 batch=64 epochs=20 dropout=0.5 encoder_lr=0.006 threads=1
 torch torch-demo-1-4096 debian-packages chunk=4096 stop_after=1
-torch torch-demo-whole debian-packages
+torch torch-demo-whole debian-packages threads=1
 torch torch-demo-2-epochs debian-packages epochs=2
 line demo-headroom-2-epochs-f32 debian-packages headroom augmented train.epochs=2 head.dtype=f32
 line demo-headroom-2-epochs-e4m3 debian-packages headroom augmented train.epochs=2 head.dtype=e4m3
