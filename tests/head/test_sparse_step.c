@@ -342,6 +342,28 @@ static void test_sparse_auto_tau(void **state)
     free_problem(&p);
 }
 
+/* A tau too small for the kernels keeps everything, whoever chose it. */
+static void test_sparse_tiny_tau(void **state)
+{
+    (void)state;
+    problem p = make_problem(300, 20, 9);
+    for (int chosen = 0; chosen < 2; chosen++) {
+        hr_ctx *ctx = check_ctx(1, "auto");
+        hr_head_options o = sparse_options(&p, "e4m3", chosen ? -1 : 0x1p-41f);
+        o.lr_peak = 1e30f;
+        hr_head *head;
+        float dx[180];
+        check_ok(ctx, hr_head_create(ctx, &o, &head));
+        const hr_head_batch batch = batch_of(&p);
+        check_ok(ctx, hr_head_step(head, &batch, 0.01f, 1, dx, NULL));
+        const hr_head_counts n = hr_head_last_counts(head);
+        assert_true(n.tau == 0 && n.entries >= n.cells);
+        hr_head_destroy(head);
+        check_ctx_empty(ctx);
+    }
+    free_problem(&p);
+}
+
 /* Where the law is not defined it is refused. */
 static void test_sparse_refused(void **state)
 {
@@ -369,7 +391,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_sparse_step), cmocka_unit_test(test_sparse_same_bits), cmocka_unit_test(test_sparse_rescale), cmocka_unit_test(test_backlog), cmocka_unit_test(test_sparse_batches),
         cmocka_unit_test(test_sparse_unbiased), cmocka_unit_test(test_sparse_auto_tau),
-        cmocka_unit_test(test_sparse_refused),
+        cmocka_unit_test(test_sparse_tiny_tau), cmocka_unit_test(test_sparse_refused),
     };
     return cmocka_run_group_tests_name("sparse step", tests, NULL, NULL);
 }

@@ -105,6 +105,28 @@ static void test_quantize_e4m3(void **state)
     }
 }
 
+/* A row that has diverged: the scale says so, and no code is taken for a number. */
+static void check_quantize_diverged(hrk_table k)
+{
+    static const char *const with_infinity[] = {"f32", "bf16"}; /* the others saturate */
+    for (int t = 0; t < 2; t++)
+        for (int i = 0; i < 100; i += 33)
+            for (int nan = 0; nan < 2; nan++) {
+                hr_dtype d;
+                assert_true(hr_dtype_parse(with_infinity[t], &d));
+                uint32_t codes[100] = {0};
+                int8_t q[100];
+                const uint32_t infinity[] = {0x7f800000, 0x7f80}, sign[] = {UINT32_C(1) << 31, 1 << 15};
+                fill_codes(d, codes, 100, 1, 5);
+                const uint32_t code = infinity[t] | (nan ? 1u : sign[t]);
+                memcpy((uint8_t *)codes + (size_t)i * d.bytes, &code, d.bytes);
+                const hrk_quantized r = k.quantize(100, codes, 1, d, true, q);
+                assert_true(isnan(r.scale) && r.sum == 0 && r.square == 0 && r.rounded == 100);
+                for (int j = 0; j < 100; j++)
+                    assert_int_equal(q[j], 0);
+            }
+}
+
 /* Pairs of bf16: every level, the instruction included, gives the bits of two fused multiply-adds; and the sum is right. */
 static void check_gemm16(hrk_table k)
 {
@@ -417,6 +439,7 @@ static void test_quantize(void **state)
 {
     (void)state;
     each_level(check_quantize);
+    each_level(check_quantize_diverged);
 }
 static void test_gemm16(void **state)
 {
