@@ -32,13 +32,23 @@ typedef struct bench_mode {
     hr_arith arith;
     hr_gradient gradient;
     float bias, tau; /* of the logits; a sparse gradient's density follows from both, and is printed */
+    int64_t fan_in, group; /* 0: dense */
 } bench_mode;
 
 static const bench_mode modes[] = {
-    {"dense", HR_ARITH_F32, HR_GRADIENT_DENSE, -6.0f, 0},
-    {"dense-bf16", HR_ARITH_BF16, HR_GRADIENT_DENSE, -6.0f, 0}, /* bf16 operands, f32 sums */
-    {"sparse", HR_ARITH_F32, HR_GRADIENT_SPARSE, -10.0f, 0.05f},  /* a tenth of a percent of the entries is kept */
-    {"sparse-1%", HR_ARITH_F32, HR_GRADIENT_SPARSE, -7.75f, 0.05f}, /* one percent */
+    {"dense", HR_ARITH_F32, HR_GRADIENT_DENSE, -6.0f, 0, 0, 0},
+    {"dense-bf16", HR_ARITH_BF16, HR_GRADIENT_DENSE, -6.0f, 0, 0, 0}, /* bf16 operands, f32 sums */
+    {"sparse", HR_ARITH_F32, HR_GRADIENT_SPARSE, -10.0f, 0.05f, 0, 0},  /* a tenth of a percent of the entries is kept */
+    {"sparse-1%", HR_ARITH_F32, HR_GRADIENT_SPARSE, -7.75f, 0.05f, 0, 0}, /* one percent */
+    {"fan32", HR_ARITH_F32, HR_GRADIENT_DENSE, -6.0f, 0, 32, 1},
+    {"fan32-sparse", HR_ARITH_F32, HR_GRADIENT_SPARSE, -10.0f, 0.05f, 32, 1},
+    {"fan32x16", HR_ARITH_F32, HR_GRADIENT_DENSE, -6.0f, 0, 32, 16}, /* 16 labels share their inputs */
+    {"fan32x64", HR_ARITH_F32, HR_GRADIENT_DENSE, -6.0f, 0, 32, 64},
+    {"fan32x64-sparse", HR_ARITH_F32, HR_GRADIENT_SPARSE, -10.0f, 0.05f, 32, 64},
+    {"fan64", HR_ARITH_F32, HR_GRADIENT_DENSE, -6.0f, 0, 64, 1},
+    {"fan64-sparse", HR_ARITH_F32, HR_GRADIENT_SPARSE, -10.0f, 0.05f, 64, 1},
+    {"fan64x64", HR_ARITH_F32, HR_GRADIENT_DENSE, -6.0f, 0, 64, 64},
+    {"fan64x64-sparse", HR_ARITH_F32, HR_GRADIENT_SPARSE, -10.0f, 0.05f, 64, 64},
 };
 static const char *const types[] = {"f32", "bf16", "f16", "e4m3", "e5m2", "i8r", "e3m4"};
 enum { MODES = sizeof modes / sizeof *modes, TYPES = sizeof types / sizeof *types };
@@ -135,6 +145,8 @@ static void fill_codes(hr_head *head, const bench_shape *s, const bench_data *d,
         const int64_t n = t->rows * t->cols, period = n < have ? n : have; /* rows of codes may be padded */
         const size_t element = hr_tensor_element_bytes(t->type);
         const bool scales = type.id == HR_I8R && t->type == HR_T_F32;
+        if (strstr(t->name, ".inputs"))
+            continue;
         for (int64_t j = 0; j < (scales ? n : period); j++) {
             if (scales)
                 ((float *)t->data)[j] = 0x1p-11f; /* 0.05 is about 100 of them */
@@ -152,7 +164,8 @@ static hr_head *make_head(hr_ctx *ctx, const bench_shape *s, const bench_data *d
 {
     hr_head_options o = {.labels = s->L, .dim = s->D, .max_batch = s->B, .training = true, .num_segments = 1, .bias_value = mode->bias,
                          .arith = mode->arith, .gradient = mode->gradient, .tau = mode->tau, .seed = 1};
-    o.segment[0] = (hr_segment_options){.rows = s->L, .lr_scale = 1};
+    o.segment[0] = (hr_segment_options){.rows = s->L, .lr_scale = 1, .fan_in = mode->fan_in, .group = mode->group,
+                                        .family = mode->fan_in > 0 ? HR_FAMILY_FAN_IN : HR_FAMILY_DENSE};
     hr_dtype *type = &o.segment[0].dtype;
     if (!hr_dtype_parse(name, type)) {
         fprintf(stderr, "bench_head: no type %s\n", name);

@@ -16,7 +16,7 @@
 #include "base/rng.h"
 #include "dtype/dtype.h"
 
-enum { HRK_BP = 32, HRK_DP = 64, HRK_QP = 64 };
+enum { HRK_BP = 32, HRK_DP = 64, HRK_QP = 64, HRK_IP = 64 };
 
 /* A strided left operand: element (m, k) is a[m * row + (k / kb) * block + (k % kb) * step]. */
 typedef struct hrk_left {
@@ -147,6 +147,82 @@ typedef struct hrk_reach_args {
 } hrk_reach_args;
 typedef uint32_t hrk_reach_fn(const float *z, hrk_reach_args args, const float *x_error, const float *x_size, const float *limit);
 
+/* ---- fan-in: labels with K inputs of their own, or one such row of inputs for a group of labels ---- */
+
+/* c[m][j] <- s, s = sum over k = 0..K-1, in order, of fma(A(m, k), panel[inputs[m * K + k]][j], s); panel (D, BP), c (M, BP). */
+typedef void hrk_fan_logits_fn(int64_t M, int64_t K, const uint32_t *inputs, hrk_left A, const float *panel, float *c);
+
+/* One weight of a tile: its column of X, its label's row in G, its place in dW, and its value times the factor of dX. */
+typedef struct hrk_link {
+    uint32_t column, row, slot;
+    float w;
+} hrk_link;
+
+/* Backward of n links for `panels` panels of instances (at most FAN_PANELS, one after the other in steps of g_step, x_step, dx_step), links
+ * of a column one after the other:
+ *   dx[column][b] <- fma(w, g[row][b], dx[column][b]), link by link,
+ *   chains[i][b % 16] <- fma(g[row][b], x[column][b], chains[i][b % 16]) for link i; they begin at zero if `first`,
+ *   dw[slot] <- the sum of link i's chains, as hrk_dot_fn adds them, if `last`. chains may be NULL if both. */
+enum { HRK_FAN_PANELS = 4 };
+typedef struct hrk_fan_args {
+    const float *g, *x;
+    float *dx, *chains, *dw;
+    int64_t panels, g_step, x_step, dx_step;
+    int first, last;
+} hrk_fan_args;
+typedef void hrk_fan_backward_fn(int64_t n, const hrk_link *links, hrk_fan_args args);
+
+/* c[m * ldc + j] <- a row m times b row j as hrk_dot_fn sums, over `panels` panels of instances; rows are BP long, the steps from one
+ * panel to the next a_step and b_step. */
+typedef void hrk_dots_fn(int64_t M, int64_t N, int64_t panels, const float *a, int64_t a_step, const float *b, int64_t b_step, float *c,
+                         int64_t ldc);
+
+/* out[k][j] <- panel[inputs[k]][j], and panel[inputs[k]][j] <- in[k][j] + panel[inputs[k]][j]; BP numbers a row, inputs distinct. */
+typedef void hrk_gather_fn(int64_t K, const uint32_t *inputs, const float *panel, float *out);
+typedef void hrk_scatter_fn(int64_t K, const uint32_t *inputs, const float *in, float *panel);
+
+/* to[i][j] <- to[i][j] + from[j][i], i < M <= BP, j < N <= DP; rows of `from` are BP long, of `to` DP. */
+typedef void hrk_add_transposed_fn(int64_t M, int64_t N, const float *from, float *to);
+
+/* Where instance b stands in a column of int8 X, so that four columns, unpacked twice, give the instances in order. */
+static inline int64_t hrk_byte_place(int64_t b)
+{
+    const int64_t t = b % HRK_IP;
+    return b - t + t % 16 / 4 * 16 + t / 16 * 4 + t % 4;
+}
+/* Columns inputs[0 .. K-1] of IP instances as gemm_i8 reads them: two panels (groups, BP, 4), groups = QP / 4 for each QP inputs, 128
+ * beyond K. xc: the instances' place in the first column, columns are `pitch` apart. */
+typedef void hrk_gather_i8_fn(int64_t K, const uint32_t *inputs, const uint8_t *xc, int64_t pitch, uint8_t *out);
+/* The int8 product of M labels, each with K inputs of its own, for IP instances: gemm_i8's with the columns gathered; c: their first
+ * panel, the second is `step` behind it (not written if `panels` is 1). w is zero from K to a multiple of QP. */
+typedef struct hrk_fan_i8_args {
+    const int8_t *w;
+    const int32_t *w_sum;
+    const float *w_scale, *x_scale;
+    const uint8_t *xc;
+    int64_t pitch;
+    float *c;
+    int64_t step;
+    int panels;
+} hrk_fan_i8_args;
+typedef void hrk_fan_i8_fn(int64_t M, int64_t K, const uint32_t *inputs, hrk_fan_i8_args args);
+
+/* Backward of labels given as lists, for the columns below `end`: of label m the inputs are `inputs` + input[m], u16 or (wide) u32,
+ * ascending, of which those before at[m] are done, as they will be up to `end`; sw, dw (count, K). For each of its entries, in order:
+ *   dx[row][column] <- fma(sw[k], g, dx[row][column]),  dw[k] <- fma(g, x[row][column], dw[k]).
+ * x, dx: (column / DP, rows, DP), `step` from one panel to the next. */
+typedef struct hrk_fan_lists_args {
+    const void *inputs;
+    int wide;
+    const int64_t *input;
+    int64_t *at;
+    const float *sw, *x;
+    float *dx, *dw;
+    int64_t step;
+    uint32_t end;
+} hrk_fan_lists_args;
+typedef void hrk_fan_lists_fn(const hrk_lists *l, int64_t K, hrk_fan_lists_args args);
+
 /* y[i] <- fma(a, x[i], y[i]) */
 typedef void hrk_axpy_fn(int64_t n, float a, const float *x, float *y);
 /* y[i] <- x[i] + y[i], x[i] <- 0 */
@@ -182,6 +258,15 @@ typedef struct hrk_table {
     hrk_sparse_absmax_fn *sparse_absmax;
     hrk_dot_fn *dot;
     hrk_reach_fn *reach;
+    hrk_fan_logits_fn *fan_logits;
+    hrk_fan_backward_fn *fan_backward;
+    hrk_dots_fn *dots;
+    hrk_gather_fn *gather;
+    hrk_scatter_fn *scatter;
+    hrk_add_transposed_fn *add_transposed;
+    hrk_gather_i8_fn *gather_i8;
+    hrk_fan_i8_fn *fan_i8;
+    hrk_fan_lists_fn *fan_lists;
     hrk_axpy_fn *axpy;
     hrk_drain_fn *drain;
     hrk_adam_fn *adam;

@@ -12,6 +12,7 @@ enum {
     HR_STREAM_DROPOUT = 4,
     HR_STREAM_ORDER = 5,       /* data order */
     HR_STREAM_INIT = 6,
+    HR_STREAM_REWIRE = 7,      /* inputs of fan-in segments */
     HR_STREAM_STATE = 8,       /* rounding of optimizer state */
     HR_STREAM_RESCALE = 9      /* rounding when an i8r row is rescaled */
 };

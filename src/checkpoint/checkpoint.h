@@ -12,7 +12,7 @@
 
 /* ---- key-values ---- */
 
-enum { HR_META_MAX = 96, HR_META_KEY = 40, HR_META_VALUE = 128 };
+enum { HR_META_MAX = 128, HR_META_KEY = 40, HR_META_VALUE = 128 };
 
 typedef struct hr_meta {
     int count;
@@ -38,7 +38,7 @@ typedef struct hr_checkpoint_content {
     const char *kind;              /* "run" or "model" */
     const hr_tensor_list *tensors;
     bool with_state;               /* false: tensors marked `state` are left out */
-    int64_t shard_rows;            /* rows of a sharded tensor in one file */
+    int64_t shard_rows;            /* labels of a shard; a multiple of every shard_group */
     const hr_meta *meta;
     const hr_checkpoint_extra *extra;
     int num_extra;

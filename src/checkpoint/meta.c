@@ -90,7 +90,7 @@ char *hr_manifest_sum(char *text)
 
 static const char *const type_names[] = {
     [HR_T_F32] = "F32",         [HR_T_BF16] = "BF16", [HR_T_F16] = "F16", [HR_T_F8_E4M3] = "F8_E4M3",
-    [HR_T_F8_E5M2] = "F8_E5M2", [HR_T_I8] = "I8",     [HR_T_U8] = "U8",   [HR_T_U32] = "U32",
+    [HR_T_F8_E5M2] = "F8_E5M2", [HR_T_I8] = "I8",     [HR_T_U8] = "U8",   [HR_T_U16] = "U16", [HR_T_U32] = "U32",
 };
 enum { TYPES = sizeof type_names / sizeof *type_names };
 

@@ -78,10 +78,11 @@ static hr_status end_file(sum_file *f, cJSON *entry, hr_status st)
 /* The rows [row, row + rows) of a tensor that go into one file. */
 static void slice(const hr_tensor *t, int64_t shard, int64_t shard_rows, int64_t *row, int64_t *rows)
 {
-    *row = t->sharded ? shard * shard_rows : 0;
+    const int64_t most = t->shard_group ? shard_rows / t->shard_group : t->rows;
+    *row = t->shard_group ? shard * most : 0;
     *rows = t->rows - *row;
-    if (t->sharded && *rows > shard_rows)
-        *rows = shard_rows;
+    if (*rows > most)
+        *rows = most;
     if (*rows < 0)
         *rows = 0;
 }
@@ -93,7 +94,22 @@ static size_t row_bytes(const hr_tensor *t)
 
 static bool belongs(const hr_checkpoint_content *content, const hr_tensor *t, bool sharded)
 {
-    return t->sharded == sharded && (content->with_state || !t->state);
+    return (t->shard_group > 0) == sharded && (content->with_state || !t->state);
+}
+
+/* The order of tensors in a file, without gaps and with every element where it may be read in place: first those of whole cache lines,
+ * then the others from wide to narrow elements. */
+static int file_order(const hr_tensor_list *list, int order[HR_TENSORS_MAX])
+{
+    int count = 0;
+    for (size_t size = 64; size > 0; size /= 2)
+        for (int i = 0; i < list->count; i++) {
+            const hr_tensor *t = &list->item[i];
+            const bool lines = row_bytes(t) % 64 == 0;
+            if (size == (lines ? 64 : hr_tensor_element_bytes(t->type)))
+                order[count++] = i;
+        }
+    return count;
 }
 
 /* {"name":{"dtype":..,"shape":[..],"data_offsets":[..]},...}, padded so that data begin at a multiple of 4 KiB. */
@@ -105,9 +121,10 @@ static hr_status put_header(sum_file *f, const hr_checkpoint_content *content, b
     if (!text)
         return HR_ERR_NOMEM;
     size_t at = 8, offset = 0;
+    int order[HR_TENSORS_MAX];
     at += (size_t)snprintf(text + at, room - at, "{");
-    for (int i = 0; i < content->tensors->count; i++) {
-        const hr_tensor *t = &content->tensors->item[i];
+    for (int i = 0, n = file_order(content->tensors, order); i < n; i++) {
+        const hr_tensor *t = &content->tensors->item[order[i]];
         int64_t row, rows;
         slice(t, shard, content->shard_rows, &row, &rows);
         if (!belongs(content, t, sharded) || rows == 0)
@@ -136,8 +153,9 @@ static hr_status write_tensors(hr_ctx *ctx, const char *folder, const char *name
     hr_status st = begin_file(ctx, folder, name, files, &f, &entry);
     if (st == HR_OK)
         st = put_header(&f, content, sharded, shard);
-    for (int i = 0; st == HR_OK && i < content->tensors->count; i++) {
-        const hr_tensor *t = &content->tensors->item[i];
+    int order[HR_TENSORS_MAX];
+    for (int i = 0, n = file_order(content->tensors, order); st == HR_OK && i < n; i++) {
+        const hr_tensor *t = &content->tensors->item[order[i]];
         int64_t row, rows;
         slice(t, shard, content->shard_rows, &row, &rows);
         if (belongs(content, t, sharded) && rows > 0)
@@ -167,7 +185,8 @@ static int64_t count_shards(const hr_checkpoint_content *content)
     int64_t shards = 0;
     for (int i = 0; i < content->tensors->count; i++) {
         const hr_tensor *t = &content->tensors->item[i];
-        const int64_t n = t->sharded ? (t->rows + content->shard_rows - 1) / content->shard_rows : 0;
+        const int64_t rows = t->shard_group ? content->shard_rows / t->shard_group : 0;
+        const int64_t n = rows ? (t->rows + rows - 1) / rows : 0;
         shards = n > shards ? n : shards;
     }
     return shards;

@@ -5,7 +5,7 @@
 #include "dtype/dtype.h"
 
 /* Element types of the safetensors format. */
-typedef enum hr_tensor_type { HR_T_F32, HR_T_BF16, HR_T_F16, HR_T_F8_E4M3, HR_T_F8_E5M2, HR_T_I8, HR_T_U8, HR_T_U32 } hr_tensor_type;
+typedef enum hr_tensor_type { HR_T_F32, HR_T_BF16, HR_T_F16, HR_T_F8_E4M3, HR_T_F8_E5M2, HR_T_I8, HR_T_U8, HR_T_U32, HR_T_U16 } hr_tensor_type;
 
 enum { HR_TENSOR_NAME_MAX = 64, HR_TENSORS_MAX = 40 };
 
@@ -14,7 +14,7 @@ typedef struct hr_tensor {
     hr_tensor_type type;
     int64_t rows, cols; /* row-major, no gaps */
     void *data;
-    bool sharded;       /* one row for each label of the internal axis: cut into shards by label block */
+    int64_t shard_group; /* labels of the internal axis that a row belongs to: it is cut into shards by label block; 0: one piece */
     bool state;         /* optimizer state: not part of a model for prediction */
 } hr_tensor;
 
@@ -29,7 +29,8 @@ static inline size_t hr_tensor_element_bytes(hr_tensor_type type)
     case HR_T_F32:
     case HR_T_U32: return 4;
     case HR_T_BF16:
-    case HR_T_F16: return 2;
+    case HR_T_F16:
+    case HR_T_U16: return 2;
     default: return 1;
     }
 }

@@ -7,25 +7,15 @@ static int64_t half(int64_t n)
     return (n + 1) / 2;
 }
 
-void hr_dense_bf16_weights(const hr_packed *x, const hrk_table *k, int64_t rows, hr_tile_scratch *s)
-{
-    const int64_t panels = x->dim_padded / HRK_DP;
-    for (int64_t q = 0; q < panels; q++) {
-        const float *w = s->w + q * rows * HRK_DP;
-        for (int64_t r = 0; r < rows; r++, w += HRK_DP) {
-            k->pair_row(HRK_DP, w, s->w_by_dim + (r * panels + q) * HRK_DP / 2);
-            if (r % 2 == 0)
-                k->pair(HRK_DP, w, r + 1 < rows ? w + HRK_DP : NULL, s->w_by_label + (q * half(rows) + r / 2) * HRK_DP);
-        }
-    }
-}
-
 void hr_dense_bf16_logits(const hr_packed *x, const hrk_table *k, int64_t rows, hr_tile_scratch *s)
 {
-    const int64_t pairs = x->dim_padded / 2;
+    const int64_t pairs = x->dim_padded / 2, panels = x->dim_padded / HRK_DP;
+    for (int64_t q = 0; q < panels; q++)
+        for (int64_t r = 0; r < rows; r++)
+            k->pair_row(HRK_DP, s->w + (q * rows + r) * HRK_DP, s->w_by_dim + (r * panels + q) * HRK_DP / 2);
     const hrk_left16 left = {.a = s->w_by_dim, .row = pairs, .step = 1, .kb = pairs, .block = 0};
     for (int64_t p = 0; p < x->padded / HRK_BP; p++)
-        k->gemm16_bp(rows, pairs, left, x->xt16 + p * pairs * HRK_BP, s->g + p * rows * HRK_BP, HRK_BP, 1.0f, 0);
+        k->gemm16_bp(rows, pairs, left, x->xt16 + p * x->xt16_step, s->g + p * rows * HRK_BP, HRK_BP, 1.0f, 0);
 }
 
 /* G carries the factor of the reduction, down to 1 / (L B); as bf16 it is taken without its power of two, or small entries would
@@ -35,7 +25,7 @@ static float unit(const hr_tile_step *s)
     return exp2f((float)ilogbf(s->gscale));
 }
 
-void hr_dense_bf16_gradient(const hr_tile_step *step, int64_t rows, hr_tile_scratch *s)
+static void lay_out_gradient(const hr_tile_step *step, int64_t rows, hr_tile_scratch *s)
 {
     const hr_packed *x = step->x;
     const hrk_table *k = step->k;
@@ -53,10 +43,16 @@ void hr_dense_bf16_gradient(const hr_tile_step *step, int64_t rows, hr_tile_scra
     }
 }
 
-void hr_dense_bf16_dx(const hr_tile_step *s, int64_t rows, float scale, const hr_tile_scratch *scratch)
+void hr_dense_bf16_dx(const hr_tile_step *s, int64_t rows, float scale, hr_tile_scratch *scratch)
 {
     const hr_packed *x = s->x;
     const int64_t pairs = half(rows);
+    lay_out_gradient(s, rows, scratch);
+    for (int64_t q = 0; q < x->dim_padded / HRK_DP; q++)
+        for (int64_t r = 0; r < rows; r += 2) {
+            const float *w = scratch->w + (q * rows + r) * HRK_DP;
+            s->k->pair(HRK_DP, w, r + 1 < rows ? w + HRK_DP : NULL, scratch->w_by_label + (q * pairs + r / 2) * HRK_DP);
+        }
     for (int64_t q = 0; q < x->dim_padded / HRK_DP; q++)
         for (int64_t b = 0; b < x->rows; b += HRK_BP) {
             const hrk_left16 left = {.a = scratch->g_by_label + b * pairs, .row = 1, .step = HRK_BP, .kb = pairs, .block = 0};

@@ -4,18 +4,21 @@
 
 #include <stdio.h>
 
-/* V: the largest power of two <= min(256, L / 1024), at least 1. */
-static int64_t count_blocks(int64_t labels)
+/* V: the largest power of two <= min(256, L / 1024) for which a block has 16 D weights or more, at least 1. (Each block's partial of dX, D
+ * numbers an instance, is cleared and added: with few weights a label that would take longer than the products.) */
+static int64_t count_blocks(const hr_head_options *o)
 {
-    int64_t v = 1;
-    while (v < 256 && 2 * v <= labels / 1024)
+    int64_t v = 1, weights = 0;
+    for (int i = 0; i < o->num_segments; i++)
+        weights += o->segment[i].rows * (o->segment[i].family == HR_FAMILY_FAN_IN ? o->segment[i].fan_in : o->dim);
+    while (v < 256 && 2 * v <= o->labels / 1024 && 2 * v * 16 * o->dim <= weights)
         v *= 2;
     return v;
 }
 
 const hr_family *hr_family_of(const hr_segment_options *o)
 {
-    static const hr_family *const all[] = {[HR_FAMILY_DENSE] = &hr_family_dense};
+    static const hr_family *const all[] = {[HR_FAMILY_DENSE] = &hr_family_dense, [HR_FAMILY_FAN_IN] = &hr_family_fan_in};
     return all[o->family];
 }
 
@@ -26,8 +29,9 @@ static int64_t pad(int64_t n, int64_t to)
 
 /* Blocks between two barriers, and how many of them one task runs, one after the other, so that their partials are summed while they
  * are in its cache; both powers of two. */
-static int64_t choose_chunk(const hr_head_options *o, int threads, int64_t blocks, int64_t *group)
+static int64_t choose_chunk(const hr_head_options *o, int threads, int64_t blocks, size_t partial, int64_t *group)
 {
+    enum { MOST = 256 << 20 }; /* bytes of partials */
     const int64_t block_rows = pad((o->labels + blocks - 1) / blocks, 64);
     int64_t wanted = o->chunk > 0 ? o->chunk / block_rows : 32 * (int64_t)threads, n = 1;
     while (2 * n <= wanted && 2 * n <= blocks)
@@ -35,6 +39,8 @@ static int64_t choose_chunk(const hr_head_options *o, int threads, int64_t block
     *group = 1;
     while (*group < 4 && n / (2 * *group) >= 8 * (int64_t)threads)
         *group *= 2;
+    while (n / *group > threads && (size_t)(n / *group) * partial > MOST)
+        n /= 2;
     return n;
 }
 
@@ -48,32 +54,39 @@ static int levels_of(int64_t chunks)
     return levels;
 }
 
+static bool has_family(const hr_head_options *o, hr_family_id family)
+{
+    bool has = false;
+    for (int i = 0; i < o->num_segments; i++)
+        has = has || o->segment[i].family == family;
+    return has;
+}
+
 /* The sizes of everything that is allocated, used by the plan and by create alike. */
 typedef struct head_sizes {
     int64_t blocks, chunk_groups, group, partial;
     int levels, group_levels;
-    size_t local, xt, xp, xt16, xp16, xq, scales, scratch, partials, stack, loss, counts, bias;
+    size_t local, xt, xp, xt16, xp16, xq, xc, scales, scratch, partials, stack, loss, counts, bias;
 } head_sizes;
 
 static head_sizes measure(const hr_head_options *o, int threads)
 {
     const int64_t b = pad(o->max_batch, HRK_BP), d = pad(o->dim, HRK_DP);
-    head_sizes s = {.blocks = count_blocks(o->labels)};
-    const int64_t chunk = choose_chunk(o, threads, s.blocks, &s.group);
+    head_sizes s = {.blocks = count_blocks(o), .partial = d * o->max_batch};
+    const int64_t chunk = choose_chunk(o, threads, s.blocks, (size_t)s.partial * sizeof(float), &s.group);
     s.chunk_groups = chunk / s.group;
-    s.partial = d * o->max_batch;
     s.levels = levels_of(s.blocks / chunk);
     s.group_levels = levels_of(s.group) - 1;
-    const bool pairs = o->training && o->arith == HR_ARITH_BF16, logits = o->training && o->gradient == HR_GRADIENT_DENSE;
-    s.xt = o->arith == HR_ARITH_ELMO || (logits && !pairs) ? (size_t)(b * o->dim) * sizeof(float) : 0;
+    const bool pairs = o->training && o->arith == HR_ARITH_BF16, dense = o->training && o->gradient == HR_GRADIENT_DENSE;
+    const bool logits = dense || (o->training && has_family(o, HR_FAMILY_FAN_IN));
+    s.xt = o->arith == HR_ARITH_ELMO || o->loss == HR_LOSS_GIVEN || (logits && !pairs) ? (size_t)(b * o->dim) * sizeof(float) : 0;
     s.xt16 = pairs && logits ? (size_t)(b * d / 2) * sizeof(uint32_t) : 0;
     s.xp16 = pairs ? (size_t)(b / 2 * d) * sizeof(uint32_t) : 0;
     s.xq = (size_t)(b * pad(o->dim, HRK_QP));
     s.scales = (size_t)b * 3 * sizeof(float);
-    for (int i = 0; i < o->num_segments; i++) {
-        const size_t own = hr_round_up(hr_family_of(&o->segment[i])->scratch_bytes(o), 4096);
-        s.scratch = own > s.scratch ? own : s.scratch;
-    }
+    s.xc = has_family(o, HR_FAMILY_FAN_IN) ? (size_t)(o->dim * pad(o->max_batch, HRK_IP)) : 0;
+    hr_tile_scratch layout;
+    s.scratch = hr_round_up(hr_tile_scratch_make(NULL, o, &layout), 4096);
     if (o->training) {
         s.xp = !pairs || !logits ? (size_t)(d * o->max_batch) * sizeof(float) : 0; /* the sparse gradient's lists want f32 */
         s.partials = (size_t)(s.chunk_groups * s.partial) * sizeof(float);
@@ -90,20 +103,26 @@ void hr_head_memory(const hr_head_options *o, int threads, size_t bytes[HR_MEM_K
 {
     head_sizes s = measure(o, threads);
     for (int i = 0; o->training && i < o->num_segments; i++) {
-        const hr_family *family = hr_family_of(&o->segment[i]);
-        bytes[HR_MEM_HEAD_WEIGHTS] = hr_add(bytes[HR_MEM_HEAD_WEIGHTS], family->weight_bytes(&o->segment[i], o->dim));
-        bytes[HR_MEM_HEAD_STATE] = hr_add(bytes[HR_MEM_HEAD_STATE], family->state_bytes(&o->segment[i], o->dim));
+        const hr_segment seg = hr_segment_make(&o->segment[i], o->dim, 0, 0);
+        bytes[HR_MEM_HEAD_WEIGHTS] = hr_add(bytes[HR_MEM_HEAD_WEIGHTS], hr_rows_weight_bytes(&seg));
+        bytes[HR_MEM_HEAD_STATE] = hr_add(bytes[HR_MEM_HEAD_STATE], hr_rows_state_bytes(&seg));
     }
     bytes[HR_MEM_HEAD_STATE] = hr_add(bytes[HR_MEM_HEAD_STATE], s.bias);
-    size_t scratch = s.xt + s.xp + s.xt16 + s.xp16 + s.xq + s.scales + s.partials + s.local + s.stack + s.loss + s.counts + (size_t)threads * s.scratch + sizeof(hr_head);
+    size_t scratch = s.xt + s.xp + s.xt16 + s.xp16 + s.xq + s.xc + s.scales + s.partials +
+                     s.local + s.stack + s.loss + s.counts + (size_t)threads * s.scratch + sizeof(hr_head);
     bytes[HR_MEM_HEAD_SCRATCH] = hr_add(bytes[HR_MEM_HEAD_SCRATCH], scratch);
 }
 
 const char *hr_head_not_sparse(const hr_head_options *o)
 {
-    for (int i = 0; i < o->num_segments; i++)
+    for (int i = 0; i < o->num_segments; i++) {
         if (o->segment[i].kahan || o->segment[i].momentum > 0)
             return o->segment[i].kahan ? "head.kahan_top" : "head.momentum";
+        if (o->segment[i].optimizer != HR_HEAD_SGD)
+            return "head.optimizer=adam";
+    }
+    if (o->loss == HR_LOSS_GIVEN)
+        return "a hidden layer";
     if (o->loss != HR_LOSS_BCE)
         return "loss.type=squared_hinge";
     if (o->arith == HR_ARITH_ELMO)
@@ -118,6 +137,29 @@ static hr_status check_sparse(hr_ctx *ctx, const hr_head_options *o)
         return hr_fail(ctx, HR_ERR_CONFIG, "head: the sparse gradient is not defined with %s; set head.gradient=dense", what);
     if (!(o->tau < 1))
         return hr_fail(ctx, HR_ERR_CONFIG, "head: tau is %g, expected below 1 (below 0: chosen)", (double)o->tau);
+    return HR_OK;
+}
+
+/* Which columns a segment reads, and how many inputs of them; `first_row` on the axis. */
+static hr_status check_inputs(hr_ctx *ctx, const hr_head_options *o, int i, int64_t first_row)
+{
+    const hr_segment_options *s = &o->segment[i];
+    const int64_t dim = s->columns > 0 ? s->columns : o->dim - s->first_column;
+    if (s->first_column < 0 || s->first_column % 64 || dim < 1 || s->first_column + dim > o->dim)
+        return hr_fail(ctx, HR_ERR_CONFIG, "head: segment %d reads columns [%lld, %lld) of %lld; expected a slice that begins at a "
+                       "multiple of 64", i, (long long)s->first_column, (long long)(s->first_column + dim), (long long)o->dim);
+    if (s->family != HR_FAMILY_FAN_IN)
+        return HR_OK;
+    if (s->fan_in < 1 || s->fan_in > dim || s->fan_in > HR_FAN_IN_MAX)
+        return hr_fail(ctx, HR_ERR_CONFIG, "head: fan-in of %lld, expected 1 to the width before the head, %lld, and at most %d", (long long)s->fan_in,
+                       (long long)dim, HR_FAN_IN_MAX);
+    if (s->group > 1 && s->group != 16 && s->group != 32 && s->group != 64)
+        return hr_fail(ctx, HR_ERR_CONFIG, "head: groups of %lld labels, expected 1, 16, 32 or 64", (long long)s->group);
+    if (s->group > 1 && first_row % s->group)
+        return hr_fail(ctx, HR_ERR_CONFIG, "head: segment %d begins at label %lld, expected a multiple of its group, %lld", i,
+                       (long long)first_row, (long long)s->group);
+    if (o->arith != HR_ARITH_F32)
+        return hr_fail(ctx, HR_ERR_CONFIG, "head: fan-in segments compute in f32; set head.arith=f32");
     return HR_OK;
 }
 
@@ -137,9 +179,15 @@ hr_status hr_head_check(hr_ctx *ctx, const hr_head_options *o)
         rows += s->rows;
         if (s->rows < 1)
             return hr_fail(ctx, HR_ERR_CONFIG, "head: segment %d has %lld rows, expected at least 1", i, (long long)s->rows);
+        HR_TRY(check_inputs(ctx, o, i, rows - s->rows));
         if (s->kahan && s->dtype.id == HR_I8R)
             return hr_fail(ctx, HR_ERR_CONFIG, "head: Kahan compensation is not defined for i8r (its scale moves); "
                                                "set head.kahan_top=0 or another head.dtype");
+        if (s->optimizer == HR_HEAD_ADAM && s->state_dtype.id != HR_F32 && s->state_dtype.id != HR_BF16)
+            return hr_fail(ctx, HR_ERR_CONFIG, "head: Adam's second moment spans more than 8 bits hold; set the state's type to f32 or "
+                                               "bf16");
+        if (s->optimizer == HR_HEAD_ADAM && s->momentum > 0)
+            return hr_fail(ctx, HR_ERR_CONFIG, "head: momentum is SGD's; Adam has its own first moment");
         if (s->rounding == HR_ROUND_ELMO && s->dtype.id == HR_I8R)
             return hr_fail(ctx, HR_ERR_CONFIG, "head: rounding stochastic-elmo is defined for floats; head.dtype is i8r");
     }
@@ -159,7 +207,11 @@ static void init_block(void *arg, int64_t task, int worker)
     const int64_t end = begin + head->block_rows < head->o.labels ? begin + head->block_rows : head->o.labels;
     for (int64_t at = begin; at < end;) {
         hr_tile t = hr_head_tile_at(head, at, end);
-        head->segment[t.segment].family->init_rows(&head->segment[t.segment], head->o.seed, head->o.init, t.row, t.rows);
+        hr_segment *seg = &head->segment[t.segment];
+        if (head->o.init > 0 || seg->o.dtype.id == HR_I8R)
+            hr_rows_init(seg, head->o.seed, head->o.init, t.row, t.rows);
+        if (seg->o.family == HR_FAMILY_FAN_IN)
+            hr_fan_in_init(seg, head->o.seed, t.row, t.rows);
         at += t.rows;
     }
 }
@@ -169,12 +221,10 @@ static hr_status create_segments(hr_head *head)
     int64_t row = 0;
     for (int i = 0; i < head->o.num_segments; i++) {
         hr_segment *seg = &head->segment[i];
-        *seg = (hr_segment){.o = head->o.segment[i], .family = hr_family_of(&head->o.segment[i]), .first_row = row, .dim = head->o.dim, .alpha = 1.0f,
-                            .tensor = head->o.first_tensor + 2 * (unsigned)i,
-                            .pitch = hr_dense_pitch(head->o.segment[i].dtype, head->o.dim)};
+        *seg = hr_segment_make(&head->o.segment[i], head->o.dim, row, head->o.first_tensor + 2 * (unsigned)i);
         row += seg->o.rows;
         if (head->o.training)
-            HR_TRY(seg->family->create(head->ctx, seg));
+            HR_TRY(hr_rows_create(head->ctx, seg));
     }
     return HR_OK;
 }
@@ -193,7 +243,7 @@ static hr_status create_scratch(hr_head *head, const head_sizes *s)
     hr_packed *x = &head->packed;
     if (!take(ctx, s->scratch * (size_t)hr_ctx_threads(ctx), &head->scratch) || !take(ctx, s->xt, &x->xt) ||
         !take(ctx, s->xp, &x->xp) || !take(ctx, s->xt16, &x->xt16) || !take(ctx, s->xp16, &x->xp16) ||
-        !take(ctx, s->xq, &x->xq) || !take(ctx, s->scales, &x->x_scale) || !take(ctx, s->partials, &head->partials) ||
+        !take(ctx, s->xq, &x->xq) || !take(ctx, s->xc, &x->xc) || !take(ctx, s->scales, &x->x_scale) || !take(ctx, s->partials, &head->partials) ||
         !take(ctx, s->local, &head->local) || !take(ctx, s->stack, &head->stack) || !take(ctx, s->loss, &head->block_loss) ||
         !take(ctx, s->counts, &head->block_counts))
         return HR_ERR_NOMEM;
@@ -209,6 +259,15 @@ static hr_status create_scratch(hr_head *head, const head_sizes *s)
             head->bias[l] = head->o.bias_value;
     }
     return HR_OK;
+}
+
+/* Whether a tile of few non-zero entries may take the way of the lists: plain SGD in f32. */
+static bool lists_of_hinge(const hr_head_options *o)
+{
+    bool plain = o->training && o->loss == HR_LOSS_SQUARED_HINGE && o->arith == HR_ARITH_F32 && !o->eager_decay;
+    for (int i = 0; i < o->num_segments; i++)
+        plain = plain && !o->segment[i].kahan && !(o->segment[i].momentum > 0) && o->segment[i].optimizer == HR_HEAD_SGD;
+    return plain;
 }
 
 hr_status hr_head_create(hr_ctx *ctx, const hr_head_options *options, hr_head **out)
@@ -236,7 +295,8 @@ hr_status hr_head_create(hr_ctx *ctx, const hr_head_options *options, hr_head **
         hr_head_destroy(head);
         return st;
     }
-    if (options->training && (options->init > 0 || options->segment[0].dtype.id == HR_I8R))
+    head->exact_lists = lists_of_hinge(options);
+    if (options->training)
         hr_parallel_for(ctx, head->blocks, init_block, head);
     *out = head;
     return HR_OK;
@@ -248,8 +308,7 @@ void hr_head_destroy(hr_head *head)
         return;
     hr_ctx *ctx = head->ctx;
     for (int i = 0; head->o.training && i < head->o.num_segments; i++)
-        if (head->segment[i].family)
-            head->segment[i].family->destroy(ctx, &head->segment[i]);
+        hr_rows_destroy(ctx, &head->segment[i]);
     if (head->owns_bias)
         hr_free(ctx, head->bias);
     hr_free(ctx, head->scratch);
@@ -263,6 +322,7 @@ void hr_head_destroy(hr_head *head)
     hr_free(ctx, head->block_loss);
     hr_free(ctx, head->block_counts);
     hr_free(ctx, head->packed.xq);
+    hr_free(ctx, head->packed.xc);
     hr_free(ctx, head->packed.x_scale);
     hr_free(ctx, head);
 }
@@ -290,7 +350,7 @@ hr_tile hr_head_tile_at(const hr_head *head, int64_t at, int64_t end)
     while (at >= head->segment[i].first_row + head->segment[i].o.rows)
         i++;
     const hr_segment *seg = &head->segment[i];
-    hr_tile t = {.segment = i, .axis_row = at, .row = at - seg->first_row, .rows = seg->family->tile_rows(head->o.dim)};
+    hr_tile t = {.segment = i, .axis_row = at, .row = at - seg->first_row, .rows = seg->family->tile_rows(&seg->o, seg->dim)};
     if (t.rows > end - at)
         t.rows = end - at;
     if (t.rows > seg->o.rows - t.row)
@@ -300,7 +360,10 @@ hr_tile hr_head_tile_at(const hr_head *head, int64_t at, int64_t end)
 
 hr_tile_scratch hr_head_scratch(hr_head *head, int worker)
 {
-    return head->segment[0].family->scratch(head->scratch + (size_t)worker * head->scratch_bytes, &head->o);
+    hr_tile_scratch s;
+    (void)hr_tile_scratch_make(head->scratch + (size_t)worker * head->scratch_bytes, &head->o, &s);
+    s.whole = &head->packed;
+    return s;
 }
 
 /* With head.arith=elmo the forward product sees X in e4m3 and dW sees it in bf16, as published. */
@@ -332,6 +395,8 @@ static void pack_int8(const hr_head *head, const float *x, int8_t *row)
         for (int64_t d = 0; d < p->dim_q; d += 4)
             for (int64_t i = 0; i < 4; i++)
                 out[d * HRK_BP + i] = (uint8_t)(b < p->rows ? row[d + i] + 128 : 128);
+        for (int64_t d = 0; p->xc && d < p->dim; d++)
+            p->xc[d * pad(p->rows, HRK_IP) + hrk_byte_place(b)] = (uint8_t)(b < p->rows ? row[d] + 128 : 128);
     }
 }
 
@@ -395,6 +460,24 @@ static void pack_pairs(const hr_head *head, const float *x)
     }
 }
 
+/* The columns of a segment, which begin at a multiple of every panel's width. */
+static hr_packed view_of(const hr_packed *p, const hr_segment *seg)
+{
+    hr_packed v = *p;
+    const int64_t first = seg->first_column;
+    v.dim = seg->dim;
+    v.dim_padded = pad(v.dim, HRK_DP);
+    v.dim_q = pad(v.dim, HRK_QP);
+    v.xt = p->xt ? p->xt + first * HRK_BP : NULL;
+    v.xp = p->xp ? p->xp + first * p->rows : NULL;
+    v.xt16 = p->xt16 ? p->xt16 + first / 2 * HRK_BP : NULL;
+    v.xp16 = p->xp16 ? p->xp16 + first * (p->padded / 2) : NULL;
+    v.xq = p->xq + first * HRK_BP;
+    v.xc = p->xc ? p->xc + first * pad(p->rows, HRK_IP) : NULL;
+    v.x = p->x ? p->x + first : NULL;
+    return v;
+}
+
 void hr_head_pack(hr_head *head, int64_t rows, const float *x, unsigned what)
 {
     hr_packed *p = &head->packed;
@@ -403,6 +486,10 @@ void hr_head_pack(hr_head *head, int64_t rows, const float *x, unsigned what)
     p->dim = head->o.dim;
     p->dim_padded = pad(p->dim, HRK_DP);
     p->dim_q = pad(p->dim, HRK_QP);
+    p->xt_step = p->dim * HRK_BP;
+    p->xt16_step = p->dim_padded / 2 * HRK_BP;
+    p->xq_step = p->dim_q * HRK_BP;
+    p->x_step = p->dim;
     if (what & HR_PACK_FORWARD && !p->xt16)
         pack_forward(head, x);
     if (what & HR_PACK_INT8)
@@ -420,22 +507,29 @@ void hr_head_pack(hr_head *head, int64_t rows, const float *x, unsigned what)
         pack_int8(head, p->x, hr_head_scratch(head, 0).wq);
         pack_errors(head, p->x);
     }
+    for (int i = 0; i < head->o.num_segments; i++)
+        head->view[i] = view_of(p, &head->segment[i]);
 }
 
 /* ---- state ---- */
 
 void hr_head_tensors(hr_head *head, hr_tensor_list *list)
 {
+    const char *name = head->o.name ? head->o.name : "head";
+    const int first = list->count;
     for (int i = 0; i < head->o.num_segments; i++)
-        head->segment[i].family->tensors(&head->segment[i], i, list);
+        hr_rows_tensors(&head->segment[i], name, i, list);
     if (head->bias) {
         hr_tensor *t = &list->item[list->count++];
-        *t = (hr_tensor){.name = "head.bias", .type = HR_T_F32, .rows = head->o.labels, .cols = 1, .data = head->bias};
+        *t = (hr_tensor){.type = HR_T_F32, .rows = head->o.labels, .cols = 1, .data = head->bias};
+        snprintf(t->name, sizeof t->name, "%s.bias", name);
     }
+    for (int i = first; i < list->count && head->o.loss == HR_LOSS_GIVEN; i++)
+        list->item[i].shard_group = 0; /* units are no labels */
 }
 
 void hr_head_attach(hr_head *head, int segment, int64_t shard_rows, int num_shards, const void *const *codes,
-                    const float *const *scales)
+                    const float *const *scales, const void *const *inputs)
 {
     hr_segment *seg = &head->segment[segment];
     seg->shard_rows = shard_rows;
@@ -443,7 +537,24 @@ void hr_head_attach(hr_head *head, int segment, int64_t shard_rows, int num_shar
     for (int i = 0; i < num_shards; i++) {
         seg->codes[i] = (uint8_t *)(uintptr_t)codes[i]; /* scoring only reads */
         seg->scales[i] = scales ? (float *)(uintptr_t)scales[i] : NULL;
+        seg->inputs[i] = inputs ? (void *)(uintptr_t)inputs[i] : NULL;
     }
+}
+
+hr_segment_shape hr_head_segment_shape(const hr_head *head, int segment)
+{
+    const hr_segment *seg = &head->segment[segment];
+    const bool all = seg->o.family == HR_FAMILY_DENSE;
+    return (hr_segment_shape){.pitch = seg->pitch, .fan_in = all ? 0 : seg->width, .group = seg->group,
+                              .input_bytes = all ? 0 : (int64_t)hr_input_bytes(seg->dim)};
+}
+
+bool hr_head_inputs_valid(const hr_head *head)
+{
+    bool valid = true;
+    for (int i = 0; i < head->o.num_segments && valid; i++)
+        valid = head->segment[i].o.family != HR_FAMILY_FAN_IN || hr_fan_in_valid(&head->segment[i]);
+    return valid;
 }
 
 void hr_head_attach_bias(hr_head *head, const float *bias)

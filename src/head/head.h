@@ -13,37 +13,48 @@
 #include "base/ctx.h"
 #include "dtype/tensor.h"
 
-enum { HR_SEGMENTS_MAX = 4 };
+enum { HR_SEGMENTS_MAX = 4, HR_FAN_IN_MAX = 4096 };
 
-typedef enum hr_loss { HR_LOSS_BCE, HR_LOSS_SQUARED_HINGE } hr_loss;
+/* given: no loss of its own, the gradient of its outputs comes with the batch: a hidden layer, whose "labels" are units. */
+typedef enum hr_loss { HR_LOSS_BCE, HR_LOSS_SQUARED_HINGE, HR_LOSS_GIVEN } hr_loss;
 typedef enum hr_reduction { HR_SUM, HR_MEAN_LABELS, HR_MEAN_ALL } hr_reduction;
 typedef enum hr_bias { HR_BIAS_SCALAR, HR_BIAS_NONE, HR_BIAS_PER_LABEL } hr_bias;
 
 /* bf16: the operands of the three products are bf16, sums f32. elmo: X, logits and gradient pass through low precision, as published. */
 typedef enum hr_arith { HR_ARITH_F32, HR_ARITH_BF16, HR_ARITH_ELMO } hr_arith;
+typedef enum hr_head_optimizer { HR_HEAD_SGD, HR_HEAD_ADAM } hr_head_optimizer;
 typedef enum hr_gradient { HR_GRADIENT_DENSE, HR_GRADIENT_SPARSE } hr_gradient;
 
-typedef enum hr_family_id { HR_FAMILY_DENSE } hr_family_id;
+/* dense: every input. fan_in: the same number of inputs for every label (Schultheis & Babbar, ECML PKDD 2023), or for every group of
+ * labels, which share them (HASTE, ICML 2026). */
+typedef enum hr_family_id { HR_FAMILY_DENSE, HR_FAMILY_FAN_IN } hr_family_id;
 
 typedef struct hr_segment_options {
     int64_t rows;
     hr_family_id family;
+    int64_t first_column, columns; /* the slice of X it reads, from a multiple of 64 on; columns 0: to the end */
+    int64_t fan_in;          /* fan_in: inputs of a label */
+    int64_t group;           /* fan_in: labels that share their inputs: 16, 32 or 64; 0 or 1: none do */
     hr_dtype dtype;
     hr_rounding rounding;
     int scale_log2;          /* s: a code c means alpha * c * 2^-s */
     bool kahan;              /* a bf16 compensation for every weight */
-    float momentum;          /* 0: none */
-    hr_dtype momentum_dtype;
+    hr_head_optimizer optimizer;
+    float momentum;          /* SGD; 0: none */
+    float beta1, beta2, eps; /* Adam */
+    hr_dtype state_dtype;    /* of the momentum, or of Adam's two moments */
     float lr_scale;
 } hr_segment_options;
 
 typedef struct hr_head_options {
+    const char *name;        /* of its tensors, "NAME.0.codes"; NULL: head. Not copied */
     int64_t labels, dim;     /* L = sum of the segments' rows, D */
     int64_t max_batch;
     bool training;           /* false: only scoring; no state, no gradient scratch */
     int num_segments;
     hr_segment_options segment[HR_SEGMENTS_MAX];
     hr_loss loss;
+    bool relu;               /* HR_LOSS_GIVEN: outputs below zero are zero */
     hr_reduction reduction;
     hr_bias bias;
     float bias_value;        /* the scalar, or where per-label biases start */
@@ -56,7 +67,7 @@ typedef struct hr_head_options {
     float lr_peak;           /* the largest rate that will be asked for; used by tau < 0 only */
     int64_t chunk;           /* labels between two barriers; 0: chosen */
     uint64_t seed;
-    unsigned first_tensor;   /* segment i takes first_tensor + 2i (weights) and + 2i + 1 (momentum) */
+    unsigned first_tensor;   /* segment i takes t = first_tensor + 2i (weights), t + 1 (momentum) and t + 64 (Adam's second moment) */
 } hr_head_options;
 
 /* What was wrong with the options, as a sentence in the context. */
@@ -81,12 +92,17 @@ typedef struct hr_head_batch {
     float weight;                /* scales the gradient and the loss; left out (0): 1 */
     int64_t num_positives;
     const uint64_t *positives;   /* internal row << 32 | batch row, ascending, no duplicates */
+    const float *h, *dh;         /* HR_LOSS_GIVEN: outputs (B, L) as hr_head_forward gave them, and their gradient */
 } hr_head_batch;
 
 /* One step: logits, gradient, dX (B, D) with the old weights, update. `step` numbers the update (random draws);
  * loss may be NULL, else it gets the reduced loss of the batch, at the cost of one more pass over each logit.
- * HR_ERR_NUMERIC, with nothing changed, when X or the rate is not finite. Never allocates. */
+ * `dx` may be the batch's x. HR_ERR_NUMERIC, with nothing changed, when X or the rate is not finite. Never allocates. */
 hr_status hr_head_step(hr_head *head, const hr_head_batch *batch, float lr, uint64_t step, float *dx, double *loss);
+
+/* HR_LOSS_GIVEN: the outputs h (rows, L), fma(weight, x) + bias, in f32; each is one chain of multiply-adds over its inputs, so an instance's
+ * outputs do not depend on the batch it is in. */
+hr_status hr_head_forward(hr_head *head, int64_t rows, const float *x, float *h);
 
 /* What the sparse gradient did in the last step; all zero for a dense head. */
 typedef struct hr_head_counts {
@@ -114,11 +130,17 @@ hr_status hr_head_top(hr_head *head, hr_head_topk *work, int64_t batch, const fl
 void hr_head_tensors(hr_head *head, hr_tensor_list *list);
 /* Gives a scoring head its weights: shard i of segment `segment` holds rows [i * shard_rows, ...) of that segment. */
 void hr_head_attach(hr_head *head, int segment, int64_t shard_rows, int num_shards, const void *const *codes,
-                    const float *const *scales);
+                    const float *const *scales, const void *const *inputs);
 void hr_head_attach_bias(hr_head *head, const float *bias);
 float hr_head_alpha(const hr_head *head, int segment);
 void hr_head_set_alpha(hr_head *head, int segment, float alpha);
-/* Bytes from one row of codes to the next. */
-size_t hr_dense_pitch(hr_dtype dtype, int64_t dim);
+/* What one of a segment's arrays looks like: bytes from one row of codes to the next; inputs of a label, 0: all; labels of a group. */
+typedef struct hr_segment_shape {
+    size_t pitch;
+    int64_t fan_in, group, input_bytes;
+} hr_segment_shape;
+hr_segment_shape hr_head_segment_shape(const hr_head *head, int segment);
+/* Whether all inputs of fan-in segments lie within X, as they must before the first step after a load. */
+bool hr_head_inputs_valid(const hr_head *head);
 
 #endif

@@ -18,6 +18,7 @@ struct hr_head {
     float *bias;                 /* (L) per-label biases, or NULL */
     bool owns_bias;
     hr_packed packed;
+    hr_packed view[HR_SEGMENTS_MAX]; /* what each segment sees of it */
     uint8_t *scratch;            /* threads x scratch_bytes */
     size_t scratch_bytes;
     int64_t partial_size;        /* floats of one dX partial */
@@ -27,6 +28,7 @@ struct hr_head {
     double *block_loss;          /* (V) */
     hr_head_counts *block_counts; /* (V) of the last step */
     float tau;                   /* of the last step */
+    bool exact_lists;            /* squared hinge, see hr_tile_step */
 };
 
 /* A run of rows inside one segment, at most a tile high: what a block is made of. */

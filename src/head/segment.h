@@ -6,21 +6,28 @@
 #include "head/head.h"
 #include "kernels/kernels.h"
 
+#include <math.h>
+#include <string.h>
+
 enum { HR_SHARDS_MAX = 64 };
 
 typedef struct hr_segment {
     hr_segment_options o;
     const struct hr_family *family;
     int64_t first_row; /* on the internal axis */
-    int64_t dim;
+    int64_t first_column, dim; /* the slice of X it reads */
+    int64_t width;     /* weights of a row: dim, or fan_in */
+    int64_t group;     /* fan-in: labels that share their inputs; else 1 */
     unsigned tensor;   /* random number of the weights; tensor + 1: of the momentum */
     size_t pitch;      /* bytes of a row of codes */
     int num_shards;
     int64_t shard_rows;
     uint8_t *codes[HR_SHARDS_MAX];
     float *scales[HR_SHARDS_MAX]; /* i8r: one for each row */
-    uint16_t *comp;    /* kahan: (rows, D) bf16, code units */
-    void *momentum;    /* (rows, D) momentum_dtype */
+    void *inputs[HR_SHARDS_MAX];  /* fan-in: (rows / group, width) ascending columns of the slice, u16, or u32 if dim > 65536 */
+    uint16_t *comp;    /* kahan: (rows, width) bf16, code units */
+    void *momentum;    /* (rows, width) state_dtype: momentum, or Adam's first moment */
+    void *second;      /* (rows, width) state_dtype: Adam's second moment */
     float alpha;
 } hr_segment;
 
@@ -33,7 +40,14 @@ static inline float *hr_segment_scale(const hr_segment *seg, int64_t row)
     return &seg->scales[row / seg->shard_rows][row % seg->shard_rows];
 }
 
-/* The packed batch, shared by all tiles of a step. */
+/* Bytes of one input of a fan-in segment. */
+static inline size_t hr_input_bytes(int64_t dim)
+{
+    return dim <= 65536 ? sizeof(uint16_t) : sizeof(uint32_t);
+}
+
+/* The packed batch, shared by all tiles of a step; or what a segment sees of it, a slice of the columns. The steps from one panel of
+ * instances to the next are those of the whole. */
 typedef struct hr_packed {
     int64_t rows, padded;   /* B, B rounded up to HRK_BP */
     int64_t dim, dim_padded; /* D, D rounded up to HRK_DP */
@@ -44,6 +58,8 @@ typedef struct hr_packed {
     uint32_t *xp16;         /* (dim_padded / DP, padded / 2, DP) */
     int64_t dim_q;          /* D rounded up to HRK_QP */
     uint8_t *xq;            /* (padded / BP, dim_q / 4, BP, 4) */
+    uint8_t *xc;            /* (D, padded): a column's bytes, in the order of hrk_fan_i8_fn; where a segment wants it */
+    int64_t xt_step, xt16_step, xq_step, x_step; /* of xt, xt16, xq, and x from one instance to the next */
     float *x_scale;         /* (padded) */
     /* scoring only */
     const float *x;         /* (B, D) row-major */
@@ -69,27 +85,30 @@ typedef struct hr_backlog {
     hr_deferred *item;
     int count;
     /* HR_DEFER_LISTS: labels with their entries, as hrk_lists; entries of label i are [start[i], start[i + 1]) */
-    int64_t labels;
+    int64_t labels, capacity, entries; /* of them at most so many labels; more than so many entries do not wait */
     int64_t *label, *start;
     uint32_t *row;
     float *g, *old, *fresh;
+    /* of labels of a fan-in segment: (labels, width) weights times their scale, and dW; where its inputs begin, and the next of them */
+    float *sw, *dw;
+    int64_t *input, *at;
 } hr_backlog;
 
 enum { HR_LIST_STRIP = 16 };
 
-/* Scratch of one worker. */
+/* Scratch of one worker, as large as the largest segment needs (tile.c). T: labels of a tile; K: width, padded to HRK_DP. */
 typedef struct hr_tile_scratch {
-    float *w;      /* (dim_padded / DP, T, DP) decoded weights, later dW */
+    float *w;      /* (K / DP, T, DP) decoded weights, later dW */
     float *g;      /* (padded / BP, T, BP) logits, later their gradient */
     float *zpos;   /* logits of the tile's positives */
-    float *row;    /* (dim_padded) one row of dW */
-    uint16_t *draws; /* (dim_padded), and (HR_LIST_STRIP, padded) */
+    float *row;    /* (K) one row of dW */
+    uint16_t *draws; /* (K), and (HR_LIST_STRIP, padded) */
     /* head.arith=bf16: w as pairs of columns and of labels, g as pairs of instances and of labels; T2 = T / 2 rounded up */
-    uint32_t *w_by_dim;   /* (T, dim_padded / 2) */
-    uint32_t *w_by_label; /* (dim_padded / DP, T2, DP) */
+    uint32_t *w_by_dim;   /* (T, K / 2) */
+    uint32_t *w_by_label; /* (K / DP, T2, DP) */
     uint32_t *g_by_row;   /* (padded / BP, T, BP / 2) */
     uint32_t *g_by_label; /* (padded / BP, T2, BP) */
-    int8_t *wq;      /* (T, dim_q) int8 weights, with scale and sum of each row */
+    int8_t *wq;      /* (T, K) int8 weights, with scale and sum of each row */
     float *w_scale;
     int32_t *w_sum;
     float *w_size, *w_error; /* at least |w| and |w - int8 w| of each row, in code units */
@@ -97,12 +116,22 @@ typedef struct hr_tile_scratch {
     uint32_t *entry_row;
     float *entry_g;
     hr_backlog backlog;
+    const hr_packed *whole; /* the batch with all columns */
+    /* fan-in */
+    uint32_t *inputs;     /* (T / group, width) */
+    float *dw;            /* (K / DP, T, DP) */
+    float *xg;            /* (T / group, padded / BP, width, BP) the inputs of shared groups */
+    uint8_t *xgq;         /* (padded / BP, K / 4, BP, 4) the same of one group in int8 */
+    hrk_link *links, *sorted; /* (T * width) */
+    float *chains;        /* (T * width, 16) */
+    float *dxt;           /* (padded / BP, dim, BP) partial of dX of the segment's rows in a block; zero between blocks */
+    bool dxt_used;
 } hr_tile_scratch;
 
 /* What a tile needs to know of the step. */
 typedef struct hr_tile_step {
     const hrk_table *k;
-    const hr_packed *x;
+    const hr_packed *x;             /* the segment's slice */
     const uint64_t *positives;      /* of this tile: internal row << 32 | batch row */
     int64_t num_positives;
     int64_t axis_row;               /* internal row of the tile's first label */
@@ -111,103 +140,147 @@ typedef struct hr_tile_step {
     float bias_scalar, *bias;       /* bias: of the tile's first label, NULL: scalar */
     bool eager, low_precision;
     float lr, weight_decay, new_alpha;
-    hr_rng rng, momentum_rng, rescale_rng;
-    bool sparse;
+    hr_rng rng, momentum_rng, second_rng, rescale_rng;
+    float adam_rate, adam_scale;    /* 1 / (1 - beta1^t), 1 / sqrt(1 - beta2^t) */
+    const float *h, *dh;            /* HR_LOSS_GIVEN: (B, units) of the whole batch */
+    int64_t units;
+    bool relu;
+    bool sparse;                    /* the sparse gradient */
+    bool exact_lists;               /* squared hinge: a tile of few non-zero entries takes the way of the lists */
     float tau;
     hr_rng sparse_rng, refine_rng;
     hr_head_counts *counts;         /* of the block */
-    float *dx;                      /* (dim_padded / DP, B, DP) partial of the block */
+    float *dx;                      /* (dim_padded / DP, B, DP) partial of the block, the segment's slice */
     double *loss;                   /* NULL: not wanted */
 } hr_tile_step;
 
-/* What waits: `to` becomes zero, `from` is added to `to`, zeros staying behind, or the lists of labels [first, last) of the backlog, whose rows lie in `seg`. */
+/* What waits: `to` becomes zero, `from` is added to `to`, zeros staying behind, or the lists of labels [first, last) of the backlog, whose
+ * rows lie in `seg`. */
 struct hr_deferred {
     hr_deferred_kind kind;
     float *to;
     float *from;
     hr_segment *seg;
-    hr_tile_step step; /* of the tile that came first; its dx is `to` */
+    hr_tile_step step; /* of the tile that came first; its dx is `to`, the segment's slice */
     int64_t first, last;
 };
 
-/* A family of segments on the CPU: everything the head asks of one (contracts: head.h). Rows are relative to the segment;
- * a tile has at most tile_rows(dim) of them. Another family, or the same one on another device, is another such table. */
+/* A family of segments on the CPU: everything the head asks of one that depends on which inputs a label has (contracts: head.h). Rows are
+ * relative to the segment; a tile has at most tile_rows of them. Another family, or the same one on another device, is another such
+ * table. */
 typedef struct hr_family {
     const char *name;
-    int64_t (*tile_rows)(int64_t dim);
-    /* what create will book, by kind, and the scratch of one worker */
-    size_t (*weight_bytes)(const hr_segment_options *o, int64_t dim);
-    size_t (*state_bytes)(const hr_segment_options *o, int64_t dim);
-    size_t (*scratch_bytes)(const hr_head_options *o);
-    hr_tile_scratch (*scratch)(uint8_t *memory, const hr_head_options *o);
-    hr_status (*create)(hr_ctx *ctx, hr_segment *seg);
-    void (*destroy)(hr_ctx *ctx, hr_segment *seg);
-    void (*init_rows)(hr_segment *seg, uint64_t seed, float init, int64_t row, int64_t rows);
-    /* reports every score of the tile that reaches its query's limit, which `found` may raise. The order of reports is free, and
-     * so is how they are found; the scores are hrk_dot's. */
-    void (*scan)(const hr_segment *seg, const hr_scan *scan, int64_t row, int64_t rows, hr_tile_scratch *scratch);
-    /* one training step of a tile */
-    void (*step)(hr_segment *seg, const hr_tile_step *step, int64_t row, int64_t rows, hr_tile_scratch *scratch);
-    /* HR_DEFER_LISTS: what comes before the first panel, and one panel of columns: dX and the update */
-    void (*prepare)(const hr_deferred *d, hr_tile_scratch *scratch);
-    void (*panel)(const hr_deferred *d, int64_t panel, hr_tile_scratch *scratch);
-    /* halves all codes of the rows (alpha has fallen below 1/2) */
-    void (*halve)(hr_segment *seg, hr_rng rng, int64_t row, int64_t rows);
-    /* appends views of the segment's arrays: export and import */
-    void (*tensors)(hr_segment *seg, int index, hr_tensor_list *list);
+    int64_t (*tile_rows)(const hr_segment_options *o, int64_t dim);
+    /* Logits of a tile in code units, without factor and bias, into scratch->g, from the decoded weights in scratch->w; false: an
+     * input of the segment, read from a file, lies outside the slice. */
+    bool (*logits)(const hr_segment *seg, const hrk_table *k, const hr_packed *x, int64_t row, int64_t rows, hr_tile_scratch *scratch);
+    /* The same from the int8 weights that hr_tile_int8_weights has left in the scratch. */
+    bool (*int8_logits)(const hr_segment *seg, const hrk_table *k, const hr_packed *x, int64_t row, int64_t rows,
+                        hr_tile_scratch *scratch);
+    /* From G in scratch->g and the decoded weights: dX. */
+    void (*dx)(const hr_segment *seg, const hr_tile_step *step, int64_t row, int64_t rows, hr_tile_scratch *scratch);
+    /* dW of rows [r, r + n) of the tile and panel q, rows HRK_DP apart; it may lie in `into`, which has room for it. Called after dx. */
+    const float *(*dw)(const hr_segment *seg, const hr_tile_step *step, int64_t rows, int64_t q, int64_t r, int64_t n,
+                       hr_tile_scratch *scratch, float *into);
+    /* What of dX is still kept elsewhere joins the partial: after the segment's last tile in a block. NULL: nothing. */
+    void (*settle)(const hr_segment *seg, const hr_tile_step *step, hr_tile_scratch *scratch);
+    /* HR_DEFER_LISTS: what comes before the first panel; panels [first, end) of the slice: dX and dW; what comes after the last. */
+    void (*lists_begin)(const hr_deferred *d, hr_tile_scratch *scratch);
+    void (*lists_panels)(const hr_deferred *d, int64_t first, int64_t end, hr_tile_scratch *scratch);
+    void (*lists_end)(const hr_deferred *d, hr_tile_scratch *scratch);
+    /* Dot products of rows [row, row + rows) of one tile with a query, as hrk_dot; false as for logits. */
+    bool (*dot)(const hr_segment *seg, const hrk_table *k, const hr_packed *x, int64_t row, int64_t rows, int64_t query, float *out);
 } hr_family;
 
-extern const hr_family hr_family_dense;
+extern const hr_family hr_family_dense, hr_family_fan_in;
 
 /* The table of a segment's family. */
 const hr_family *hr_family_of(const hr_segment_options *o);
 
-/* backlog.c */
+/* ---- rows.c: the rows of weights, whatever their inputs are ---- */
+
+/* A segment of the options, without weights; `dim`: of X. */
+hr_segment hr_segment_make(const hr_segment_options *o, int64_t dim, int64_t first_row, unsigned tensor);
+size_t hr_rows_weight_bytes(const hr_segment *seg);
+size_t hr_rows_state_bytes(const hr_segment *seg);
+hr_status hr_rows_create(hr_ctx *ctx, hr_segment *seg);
+void hr_rows_destroy(hr_ctx *ctx, hr_segment *seg);
+void hr_rows_init(hr_segment *seg, uint64_t seed, float init, int64_t row, int64_t rows);
+/* Appends views of the segment's arrays. */
+void hr_rows_tensors(hr_segment *seg, const char *head, int index, hr_tensor_list *list);
+/* alpha 2^-s: what a code is multiplied by. */
+float hr_rows_scale(const hr_segment *seg);
+/* Codes of a row to its place in f32 panels (K / DP, rows, DP), zero beyond the width; w is the row's place in the first. */
+void hr_rows_decode(const hr_segment *seg, const hrk_table *k, int64_t row, float *w, int64_t rows);
+/* The arguments of the SGD kernels for this step. */
+hrk_sgd_args hr_rows_sgd_args(const hr_segment *seg, const hr_tile_step *step);
+/* The row scale of i8r after an update whose largest |v| is `most`. */
+float hr_rows_fresh_scale(float scale, float most, hrk_sgd_args args);
+/* The update of one row from its dW (K), which is overwritten. */
+void hr_rows_update(hr_segment *seg, const hr_tile_step *step, int64_t row, float *dw, hr_tile_scratch *scratch);
+/* Whether rows must be updated as a whole: row scale, compensation, momentum. */
+bool hr_rows_whole(const hr_segment *seg);
+/* Halves all codes of the rows (alpha has fallen below 1/2). */
+void hr_rows_halve(hr_segment *seg, hr_rng rng, int64_t row, int64_t rows);
+
+/* ---- tile.c: a tile's step ---- */
+
+/* The scratch of a worker for all segments of a head, laid out from `memory`; its size. NULL: only the size. */
+size_t hr_tile_scratch_make(uint8_t *memory, const hr_head_options *o, hr_tile_scratch *out);
+void hr_tile_decode(const hr_segment *seg, const hrk_table *k, int64_t row, int64_t rows, hr_tile_scratch *scratch);
+/* int8 weights of a tile into the scratch, w_size and w_error only with_error. */
+void hr_tile_int8_weights(const hr_segment *seg, const hrk_table *k, int64_t row, int64_t rows, bool with_error,
+                          hr_tile_scratch *scratch);
+/* Where (label t, batch row b) stands in a tile of `rows` labels. */
+static inline int64_t hr_tile_place(int64_t t, int64_t b, int64_t rows)
+{
+    return (b / HRK_BP * rows + t) * HRK_BP + b % HRK_BP;
+}
+double hr_tile_loss(const hr_tile_step *s, int64_t rows, const float *z, float zscale);
+/* From G in scratch->g and the decoded weights in scratch->w: dX, dW, biases, update. */
+void hr_tile_backward(hr_segment *seg, const hr_tile_step *s, int64_t row, int64_t rows, hr_tile_scratch *scratch);
+/* HR_LOSS_GIVEN: the outputs of a tile into h (B, units). */
+void hr_tile_outputs(const hr_segment *seg, const hr_tile_step *s, int64_t row, int64_t rows, float *h, hr_tile_scratch *scratch);
+/* One training step of a tile. */
+void hr_tile_step_run(hr_segment *seg, const hr_tile_step *step, int64_t row, int64_t rows, hr_tile_scratch *scratch);
+
+/* ---- lists.c: gradients of few entries ---- */
+
+int64_t hr_lists_capacity(int64_t tile_rows, int64_t max_batch, int64_t labels);
+/* A step with the sparse gradient. */
+void hr_lists_step(hr_segment *seg, const hr_tile_step *step, int64_t row, int64_t rows, hr_tile_scratch *scratch);
+/* The non-zero entries of G in scratch->g as lists; false, with nothing done, when they are many. */
+bool hr_lists_from_gradient(hr_segment *seg, const hr_tile_step *step, int64_t row, int64_t rows, hr_tile_scratch *scratch);
+/* Labels [from, from + n) of the backlog. */
+hrk_lists hr_lists_of(const hr_backlog *b, int64_t from, int64_t n);
+
+/* ---- scan.c ---- */
+
+/* Reports every score of the tile that reaches its query's limit, which `found` may raise. The order of reports is free, and so is how
+ * they are found; the scores are hrk_dot's. false: the segment's inputs are damaged. */
+bool hr_scan_tile(const hr_segment *seg, const hr_scan *scan, int64_t row, int64_t rows, hr_tile_scratch *scratch);
+
+/* ---- backlog.c ---- */
+
 enum { HR_BACKLOG_ITEMS = 32, HR_BACKLOG_LABELS = 4096 };
 /* Adds an item; what stands in the backlog is done first when there is no room. Returns the item. */
-hr_deferred *hr_defer(hr_tile_scratch *scratch, const hrk_table *k, const hr_packed *x, hr_deferred_kind kind, float *to,
-                      float *from);
-/* Does all that waits, in order, one panel of columns after the other. */
-void hr_backlog_flush(hr_tile_scratch *scratch, const hrk_table *k, const hr_packed *x);
+hr_deferred *hr_defer(hr_tile_scratch *scratch, const hrk_table *k, hr_deferred_kind kind, float *to, float *from);
+/* Does all that waits, in order, some panels of columns after the other. */
+void hr_backlog_flush(hr_tile_scratch *scratch, const hrk_table *k);
 
-/* dense.c, for the other forms of the step. A tile's rows are `rows` rows of the segment from `row` on. */
-float hr_dense_weight_scale(const hr_segment *seg);
-/* Codes of a row of the segment to its place in f32 panels (D/DP, rows, DP), zero beyond D; w is the row's place in the first. */
-void hr_dense_decode_row(const hr_segment *seg, const hrk_table *k, int64_t row, float *w, int64_t rows);
-double hr_dense_loss(const hr_tile_step *s, int64_t rows, const float *z, float zscale);
-/* From G in scratch->g and the decoded weights in scratch->w: dX, dW, biases, update. */
-void hr_dense_backward(hr_segment *seg, const hr_tile_step *s, int64_t row, int64_t rows, hr_tile_scratch *scratch);
+/* ---- fan_in.c ---- */
 
-/* dense_bf16.c: the three products of a tile with bf16 operands, from and to the places of the f32 ones. */
-void hr_dense_bf16_weights(const hr_packed *x, const hrk_table *k, int64_t rows, hr_tile_scratch *scratch);
+/* Draws the inputs of the groups that begin in rows [row, row + rows): distinct, ascending. */
+void hr_fan_in_init(hr_segment *seg, uint64_t seed, int64_t row, int64_t rows);
+/* Whether all inputs lie within the slice and ascend, as they must before a step. */
+bool hr_fan_in_valid(const hr_segment *seg);
+
+/* ---- dense_bf16.c: the three products of a dense tile with bf16 operands, from and to the places of the f32 ones ---- */
+
 void hr_dense_bf16_logits(const hr_packed *x, const hrk_table *k, int64_t rows, hr_tile_scratch *scratch);
-void hr_dense_bf16_gradient(const hr_tile_step *step, int64_t rows, hr_tile_scratch *scratch);
-void hr_dense_bf16_dx(const hr_tile_step *step, int64_t rows, float scale, const hr_tile_scratch *scratch);
+void hr_dense_bf16_dx(const hr_tile_step *step, int64_t rows, float scale, hr_tile_scratch *scratch);
 /* dW of rows [r, r + n) and panel q, with row stride HRK_DP. */
 void hr_dense_bf16_dw(const hr_tile_step *step, int64_t rows, int64_t q, int64_t r, int64_t n, const hr_tile_scratch *scratch,
                       float *dw);
-
-/* dense_int8.c */
-/* Logits of a tile in code units, without factor and bias, into scratch->g; wq, w_scale, ... are left in the scratch, w_size and
- * w_error only with_error. */
-void hr_dense_int8_scores(const hr_segment *seg, const hrk_table *k, const hr_packed *x, int64_t row, int64_t rows,
-                          bool with_error, hr_tile_scratch *scratch);
-void hr_dense_scan(const hr_segment *seg, const hr_scan *scan, int64_t row, int64_t rows, hr_tile_scratch *scratch);
-
-/* dense_sparse.c */
-int64_t hr_dense_list_capacity(int64_t tile_rows, int64_t max_batch);
-void hr_dense_step_sparse(hr_segment *seg, const hr_tile_step *step, int64_t row, int64_t rows, hr_tile_scratch *scratch);
-void hr_dense_prepare_lists(const hr_deferred *d, hr_tile_scratch *scratch);
-void hr_dense_lists_panel(const hr_deferred *d, int64_t panel, hr_tile_scratch *scratch);
-
-/* dense_update.c */
-void hr_dense_halve(hr_segment *seg, hr_rng rng, int64_t row, int64_t rows);
-/* The row scale of i8r after an update whose largest |v| is `most`. */
-float hr_dense_fresh_scale(float scale, float most, hrk_sgd_args args);
-/* The arguments of the SGD kernels for this step. */
-hrk_sgd_args hr_dense_sgd_args(const hr_segment *seg, const hr_tile_step *step);
-/* The update of one row from its dW, which lies in panels (D/DP, rows, DP); `panels` is the row's place in the first. */
-void hr_dense_update_row(hr_segment *seg, const hr_tile_step *step, int64_t row, const float *panels, int64_t rows,
-                         hr_tile_scratch *scratch);
 
 #endif

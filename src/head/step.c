@@ -13,7 +13,7 @@ typedef struct step_work {
     bool want_loss;
     int64_t first_group; /* of the chunk */
     float gscale;
-    float new_alpha[HR_SEGMENTS_MAX];
+    float new_alpha[HR_SEGMENTS_MAX], adam_rate[HR_SEGMENTS_MAX], adam_scale[HR_SEGMENTS_MAX];
     int64_t chunk;       /* its number */
 } step_work;
 
@@ -43,7 +43,6 @@ static void run_block(const step_work *work, int64_t block, float *dx, hr_tile_s
     const int64_t end = block_end(head, block);
     hr_tile_step s = {
         .k = &head->k,
-        .x = &head->packed,
         .loss_type = head->o.loss,
         .gscale = work->gscale,
         .bias_scalar = head->o.bias == HR_BIAS_NONE ? 0.0f : head->o.bias_value,
@@ -51,11 +50,15 @@ static void run_block(const step_work *work, int64_t block, float *dx, hr_tile_s
         .low_precision = head->o.arith == HR_ARITH_ELMO,
         .lr = work->lr,
         .weight_decay = head->o.weight_decay,
-        .dx = dx,
         .loss = work->want_loss ? &head->block_loss[block] : NULL,
         .sparse = head->o.gradient == HR_GRADIENT_SPARSE,
+        .exact_lists = head->exact_lists,
         .tau = head->tau,
         .counts = &head->block_counts[block],
+        .h = work->batch->h,
+        .dh = head->o.loss == HR_LOSS_GIVEN ? work->batch->dh : NULL,
+        .units = head->o.labels,
+        .relu = head->o.relu,
     };
     head->block_loss[block] = 0;
     for (int64_t at = block * head->block_rows; at < end;) {
@@ -66,14 +69,21 @@ static void run_block(const step_work *work, int64_t block, float *dx, hr_tile_s
         s.num_positives = p1 - p0;
         s.axis_row = at;
         s.bias = head->bias ? head->bias + at : NULL;
+        s.x = &head->view[t.segment];
+        s.dx = dx + seg->first_column * head->packed.rows;
         s.new_alpha = work->new_alpha[t.segment];
         s.rng = hr_rng_make(head->o.seed, work->step, seg->tensor, HR_STREAM_ROUND);
         s.sparse_rng = hr_rng_make(head->o.seed, work->step, seg->tensor, HR_STREAM_SPARSE);
         s.refine_rng = hr_rng_make(head->o.seed, work->step, seg->tensor, HR_STREAM_REFINE);
         s.rescale_rng = hr_rng_make(head->o.seed, work->step, seg->tensor, HR_STREAM_RESCALE);
         s.momentum_rng = hr_rng_make(head->o.seed, work->step, seg->tensor + 1, HR_STREAM_STATE);
-        seg->family->step(seg, &s, t.row, t.rows, scratch);
+        s.second_rng = hr_rng_make(head->o.seed, work->step, seg->tensor + 64, HR_STREAM_STATE);
+        s.adam_rate = work->adam_rate[t.segment];
+        s.adam_scale = work->adam_scale[t.segment];
+        hr_tile_step_run(seg, &s, t.row, t.rows, scratch);
         at += t.rows;
+        if (seg->family->settle && (at == end || t.row + t.rows == seg->o.rows))
+            seg->family->settle(seg, &s, scratch);
     }
 }
 
@@ -87,14 +97,14 @@ static void run_group(void *arg, int64_t task, int worker)
     stack[0] = head->partials + task * head->partial_size;
     for (int j = 0; j < head->group_levels; j++)
         stack[j + 1] = head->local + (worker * head->group_levels + j) * head->partial_size;
-    hr_defer(&scratch, &head->k, &head->packed, HR_DEFER_ZERO, stack[0], NULL);
+    hr_defer(&scratch, &head->k, HR_DEFER_ZERO, stack[0], NULL);
     for (int64_t i = 0; i < head->group_blocks; i++) {
         int top = __builtin_popcountll((uint64_t)i);
         run_block(work, (work->first_group + task) * head->group_blocks + i, stack[top], &scratch);
         for (int64_t bits = i; bits & 1; bits >>= 1, top--)
-            hr_defer(&scratch, &head->k, &head->packed, HR_DEFER_DRAIN, stack[top - 1], stack[top]);
+            hr_defer(&scratch, &head->k, HR_DEFER_DRAIN, stack[top - 1], stack[top]);
     }
-    hr_backlog_flush(&scratch, &head->k, &head->packed);
+    hr_backlog_flush(&scratch, &head->k);
 }
 
 /* to[i] += from[i]; `to` is always the sum of the lower blocks. */
@@ -132,6 +142,37 @@ static void sum_strip(void *arg, int64_t task, int worker)
     memcpy(head->stack + level * size + begin, top, (size_t)n * sizeof(float));
 }
 
+typedef struct forward_work {
+    hr_head *head;
+    float *h;
+} forward_work;
+
+static void forward_block(void *arg, int64_t block, int worker)
+{
+    const forward_work *work = arg;
+    hr_head *head = work->head;
+    hr_tile_scratch scratch = hr_head_scratch(head, worker);
+    const int64_t end = block_end(head, block);
+    hr_tile_step s = {.k = &head->k, .bias_scalar = head->o.bias == HR_BIAS_NONE ? 0.0f : head->o.bias_value, .units = head->o.labels,
+                      .relu = head->o.relu};
+    for (int64_t at = block * head->block_rows; at < end;) {
+        const hr_tile t = hr_head_tile_at(head, at, end);
+        s.x = &head->view[t.segment];
+        s.axis_row = at;
+        s.bias = head->bias ? head->bias + at : NULL;
+        hr_tile_outputs(&head->segment[t.segment], &s, t.row, t.rows, work->h, &scratch);
+        at += t.rows;
+    }
+}
+
+hr_status hr_head_forward(hr_head *head, int64_t rows, const float *x, float *h)
+{
+    forward_work work = {.head = head, .h = h};
+    hr_head_pack(head, rows, x, HR_PACK_FORWARD);
+    hr_parallel_for(head->ctx, head->blocks, forward_block, &work);
+    return HR_OK;
+}
+
 static hr_status check_input(hr_head *head, const hr_head_batch *batch, float lr)
 {
     if (!isfinite(lr))
@@ -157,7 +198,7 @@ static void halve_block(void *arg, int64_t task, int worker)
         const hr_tile t = hr_head_tile_at(head, at, end);
         hr_segment *seg = &head->segment[t.segment];
         if (seg->alpha < 0.5f)
-            seg->family->halve(seg, hr_rng_make(head->o.seed, work->step, seg->tensor, HR_STREAM_ROUND), t.row, t.rows);
+            hr_rows_halve(seg, hr_rng_make(head->o.seed, work->step, seg->tensor, HR_STREAM_ROUND), t.row, t.rows);
         at += t.rows;
     }
 }
@@ -240,6 +281,9 @@ hr_status hr_head_step(hr_head *head, const hr_head_batch *batch, float lr, uint
     step_work work = {.head = head, .batch = batch, .lr = lr, .step = step, .want_loss = loss != NULL,
                       .gscale = (float)loss_factor(&head->o, batch)};
     for (int i = 0; i < head->o.num_segments; i++) {
+        const double t = (double)step + 1;
+        work.adam_rate[i] = (float)(1 / (1 - pow(head->o.segment[i].beta1, t)));
+        work.adam_scale[i] = (float)(1 / sqrt(1 - pow(head->o.segment[i].beta2, t)));
         const float decay = lr * head->o.segment[i].lr_scale * head->o.weight_decay;
         if (!(decay < 0.5f))
             return hr_fail(head->ctx, HR_ERR_NUMERIC, "head: learning rate times weight decay is %g, expected below 0.5",
@@ -250,7 +294,7 @@ hr_status hr_head_step(hr_head *head, const hr_head_batch *batch, float lr, uint
                            "Lower head.lr", (double)lr, head->o.segment[i].scale_log2);
     }
     const bool sparse = head->o.gradient == HR_GRADIENT_SPARSE;
-    hr_head_pack(head, batch->rows, batch->x, HR_PACK_BACKWARD | (sparse ? HR_PACK_INT8 : HR_PACK_FORWARD));
+    hr_head_pack(head, batch->rows, batch->x, HR_PACK_BACKWARD | (sparse ? HR_PACK_INT8 : 0) | (head->packed.xt || head->packed.xt16 ? HR_PACK_FORWARD : 0));
     head->tau = sparse ? choose_tau(head, batch, work.gscale) : 0;
     memset(head->block_counts, 0, (size_t)head->blocks * sizeof *head->block_counts);
     const int64_t chunks = head->blocks / head->group_blocks / head->chunk_groups;

@@ -126,13 +126,18 @@ static void scan_block(void *arg, int64_t task, int worker)
         tile_search search = {.call = call, .axis_row = at, .worker = worker,
                               .limit = call->work->limit + worker * padded(call->work->max_batch)};
         const hr_scan scan = {.k = &head->k,
-                              .x = &head->packed,
+                              .x = &head->view[t.segment],
                               .bias_scalar = head->o.bias == HR_BIAS_NONE ? 0.0f : head->o.bias_value,
                               .bias = head->bias ? head->bias + at : NULL,
                               .limit = search.limit,
                               .found = found,
                               .arg = &search};
-        seg->family->scan(seg, &scan, t.row, t.rows, &scratch);
+        if (!hr_scan_tile(seg, &scan, t.row, t.rows, &scratch)) {
+            call->work->failed = hr_fail(head->ctx, HR_ERR_DATA, "the inputs of labels [%lld, %lld) of segment %d name columns beyond "
+                                         "the %lld there are: the model is damaged", (long long)t.row, (long long)(t.row + t.rows),
+                                         t.segment, (long long)seg->dim);
+            return;
+        }
         at += t.rows;
     }
 }

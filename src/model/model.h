@@ -8,15 +8,18 @@
 #include "dataset/dataset.h"
 #include "encoder/encoder.h"
 #include "head/head.h"
+#include "model/cluster.h"
 
 typedef struct hr_model {
     hr_ctx *ctx;
     hr_encoder *encoder;
+    hr_head *layer;           /* hidden layer between them; NULL: none */
     hr_head *head;
-    int64_t labels, dim, features, max_batch;
+    int64_t labels, dim, features, max_batch; /* dim: of the encoder */
     const uint32_t *external; /* (L) external id of each internal row */
     uint32_t *owned_external; /* when training */
     float *x;                 /* (max_batch, D) */
+    float *h;                 /* (max_batch, width) what the head sees: the layer's outputs, or x */
     hr_head_topk *topk;       /* NULL until hr_model_want_top */
     int64_t top_k;
     hr_checkpoint *ck;        /* when opened from a folder */
@@ -26,7 +29,12 @@ typedef struct hr_model {
 
 typedef struct hr_model_spec {
     hr_encoder_options encoder;
+    hr_head_options layer;    /* labels 0: none */
     hr_head_options head;
+    /* labels from this rank of frequency on are grouped; grouping.size 0: they are not */
+    int64_t grouped_from;
+    hr_cluster_options grouping;
+    size_t grouping_bytes;
 } hr_model_spec;
 
 /* Reads the keys encoder.*, head.*, loss.*, train.batch, train.accumulate and seed. max_row: features of the longest row
@@ -34,8 +42,10 @@ typedef struct hr_model_spec {
 hr_status hr_model_spec_make(const hr_config *config, const hr_dataset *dataset, int64_t max_row, double mean_positives,
                              hr_model_spec *out);
 void hr_model_memory(const hr_model_spec *spec, int threads, size_t bytes[HR_MEM_KINDS]);
-/* Labels are ordered by their frequency (L), most frequent first, equal ones by id. */
-hr_status hr_model_create(hr_ctx *ctx, const hr_model_spec *spec, const uint32_t *frequency, hr_model **out);
+/* Labels are ordered by their frequency (L), most frequent first, equal ones by id; then those that share inputs are grouped. */
+hr_status hr_model_create(hr_ctx *ctx, const hr_model_spec *spec, const hr_dataset *dataset, const uint32_t *frequency, hr_model **out);
+/* What the head sees of a batch, model->h; `train` and `step` as for hr_encoder_forward. */
+hr_status hr_model_forward(hr_model *model, const hr_encoder_batch *batch, bool train, uint64_t step);
 
 /* All tensors: head, encoder, label order. Fits a fresh list. */
 void hr_model_tensors(hr_model *model, hr_tensor_list *list);

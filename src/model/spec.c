@@ -1,10 +1,12 @@
 /* From the configuration to the options of encoder and head. */
 #include "model/model.h"
 
+#include "base/number.h"
+
 #include <stdio.h>
 
 /* Random number tensors below 128 belong to heads. */
-enum { FIRST_HEAD_TENSOR = 0 };
+enum { FIRST_HEAD_TENSOR = 0, FIRST_LAYER_TENSOR = 32 };
 
 static hr_encoder_options encoder_options(const hr_config *c, const hr_dataset *ds, int64_t max_row)
 {
@@ -39,29 +41,79 @@ static hr_status head_dtype(const hr_config *c, const char *key, hr_dtype *out)
                    "X + Y <= 7", key, hr_config_text(c, key));
 }
 
+/* "FIRST:END" to a slice of the width; empty: all of it. */
+static hr_status slice(const hr_config *c, const char *key, hr_segment_options *seg)
+{
+    const char *text = hr_config_text(c, key), *colon = strchr(text, ':');
+    int64_t first, end;
+    if (!*text)
+        return HR_OK;
+    if (!colon || !hr_parse_int(text, (size_t)(colon - text), &first) || !hr_parse_int(colon + 1, strlen(colon + 1), &end) || first < 0 ||
+        end <= first)
+        return hr_fail(hr_config_ctx(c), HR_ERR_CONFIG, "%s: found '%s', expected two columns such as 0:384", key, text);
+    seg->first_column = first;
+    seg->columns = end - first;
+    return HR_OK;
+}
+
+/* 6 for 8-bit floats, 0 for the others. */
+static int default_scale(hr_dtype dtype)
+{
+    return dtype.bytes == 1 && dtype.id != HR_I8R ? 6 : 0;
+}
+
+static int scale_of(const hr_config *c, hr_dtype dtype)
+{
+    const int64_t scale = hr_config_int(c, "head.scale_log2");
+    return scale >= 0 ? (int)scale : default_scale(dtype);
+}
+
+/* The most frequent labels come first: those with dense rows, those with Kahan compensation. Where rows are shared, a segment begins at a
+ * multiple of 64, so that groups do. */
 static hr_status segments(const hr_config *c, hr_head_options *o)
 {
-    hr_segment_options seg = {
-        .rows = o->labels,
+    const bool fan_in = hr_config_choice(c, "head.family") == HR_FAMILY_FAN_IN;
+    hr_segment_options rest = {
+        .family = fan_in ? HR_FAMILY_FAN_IN : HR_FAMILY_DENSE,
+        .fan_in = fan_in ? hr_config_int(c, "head.fan_in") : 0,
+        .group = fan_in ? hr_config_int(c, "head.group") : 1,
         .rounding = (hr_rounding)hr_config_choice(c, "head.rounding"),
+        .optimizer = (hr_head_optimizer)hr_config_choice(c, "head.optimizer"),
         .momentum = (float)hr_config_number(c, "head.momentum"),
+        .beta1 = (float)hr_config_number(c, "head.beta1"),
+        .beta2 = (float)hr_config_number(c, "head.beta2"),
+        .eps = (float)hr_config_number(c, "head.eps"),
         .lr_scale = 1.0f,
     };
-    HR_TRY(head_dtype(c, "head.dtype", &seg.dtype));
-    HR_TRY(head_dtype(c, "head.momentum_dtype", &seg.momentum_dtype));
-    const int64_t scale = hr_config_int(c, "head.scale_log2");
-    seg.scale_log2 = scale >= 0 ? (int)scale : seg.dtype.bytes == 1 && seg.dtype.id != HR_I8R ? 6 : 0;
-    int64_t top = hr_config_int(c, "head.kahan_top");
-    top = top > o->labels ? o->labels : top;
-    o->num_segments = 0;
-    if (top > 0) {
-        seg.kahan = true;
-        seg.rows = top;
-        o->segment[o->num_segments++] = seg;
+    HR_TRY(head_dtype(c, "head.dtype", &rest.dtype));
+    HR_TRY(head_dtype(c, "head.state_dtype", &rest.state_dtype));
+    HR_TRY(slice(c, "head.slice", &rest));
+    rest.scale_log2 = scale_of(c, rest.dtype);
+    hr_segment_options dense = rest;
+    dense.family = HR_FAMILY_DENSE;
+    dense.fan_in = dense.first_column = dense.columns = 0;
+    dense.group = 1;
+    dense.lr_scale = (float)hr_config_number(c, "head.dense_lr_scale");
+    if (*hr_config_text(c, "head.dense_dtype"))
+        HR_TRY(head_dtype(c, "head.dense_dtype", &dense.dtype));
+    HR_TRY(slice(c, "head.dense_slice", &dense));
+    dense.scale_log2 = scale_of(c, dense.dtype);
+
+    const int64_t unit = rest.group > 1 ? 64 : 1;
+    const int64_t wanted[] = {(int64_t)ceil(hr_config_number(c, "head.dense_ratio") * (double)o->labels), hr_config_int(c, "head.kahan_top")};
+    int64_t top[2];
+    for (int i = 0; i < 2; i++) {
+        top[i] = (wanted[i] + unit - 1) / unit * unit;
+        top[i] = top[i] < o->labels ? top[i] : o->labels;
     }
-    if (top < o->labels) {
-        seg.kahan = false;
-        seg.rows = o->labels - top;
+    o->num_segments = 0;
+    for (int64_t at = 0, end; at < o->labels; at = end) {
+        end = o->labels;
+        for (int i = 0; i < 2; i++)
+            end = top[i] > at && top[i] < end ? top[i] : end;
+        hr_segment_options seg = at < top[0] ? dense : rest;
+        seg.kahan = at < top[1];
+        seg.rows = end - at;
         o->segment[o->num_segments++] = seg;
     }
     return HR_OK;
@@ -77,6 +129,63 @@ static hr_gradient choose_gradient(const hr_config *c, const hr_head_options *h)
     return choice == 1 ? HR_GRADIENT_DENSE : HR_GRADIENT_SPARSE;
 }
 
+/* A hidden layer is a head without a loss: its units stand where labels would. */
+static hr_status layer_options(const hr_config *c, const hr_encoder_options *encoder, hr_head_options *o)
+{
+    const int64_t width = hr_config_int(c, "layer.width"), fan_in = hr_config_int(c, "layer.fan_in");
+    *o = (hr_head_options){.labels = width};
+    if (width == 0)
+        return HR_OK;
+    *o = (hr_head_options){
+        .name = "layer",
+        .labels = width,
+        .dim = encoder->dim,
+        .max_batch = encoder->max_batch,
+        .training = true,
+        .num_segments = 1,
+        .loss = HR_LOSS_GIVEN,
+        .relu = hr_config_choice(c, "layer.activation") == 0,
+        .bias = HR_BIAS_PER_LABEL,
+        .init = (float)(hr_config_number(c, "layer.init") / sqrt((double)(fan_in > 0 ? fan_in : encoder->dim))),
+        .weight_decay = (float)hr_config_number(c, "layer.weight_decay"),
+        .seed = encoder->seed,
+        .first_tensor = FIRST_LAYER_TENSOR,
+    };
+    o->segment[0] = (hr_segment_options){
+        .rows = width,
+        .family = fan_in > 0 ? HR_FAMILY_FAN_IN : HR_FAMILY_DENSE,
+        .fan_in = fan_in,
+        .optimizer = hr_config_choice(c, "layer.optimizer") == 0 ? HR_HEAD_ADAM : HR_HEAD_SGD,
+        .beta1 = (float)hr_config_number(c, "head.beta1"),
+        .beta2 = (float)hr_config_number(c, "head.beta2"),
+        .eps = (float)hr_config_number(c, "head.eps"),
+        .lr_scale = 1,
+    };
+    HR_TRY(head_dtype(c, "layer.dtype", &o->segment[0].dtype));
+    HR_TRY(head_dtype(c, "layer.state_dtype", &o->segment[0].state_dtype));
+    o->segment[0].scale_log2 = default_scale(o->segment[0].dtype);
+    return HR_OK;
+}
+
+/* Labels are grouped before the weights are allocated, in no more memory than those will take, or 64 MiB. */
+static void plan_grouping(const hr_config *c, const hr_dataset *ds, hr_model_spec *spec)
+{
+    static const hr_cluster_method methods[] = {HR_CLUSTER_KMEANS, HR_CLUSTER_GIVEN, HR_CLUSTER_RANDOM};
+    const hr_head_options *h = &spec->head;
+    const hr_segment_options *last = &h->segment[h->num_segments - 1];
+    size_t bytes[HR_MEM_KINDS] = {0};
+    if (last->group <= 1)
+        return;
+    hr_head_memory(h, 1, bytes);
+    spec->grouped_from = h->labels - last->rows;
+    spec->grouping = hr_cluster_options_default();
+    spec->grouping.method = methods[hr_config_choice(c, "head.grouping")];
+    spec->grouping.size = last->group;
+    spec->grouping.seed = h->seed;
+    spec->grouping.max_bytes = bytes[HR_MEM_HEAD_WEIGHTS] > 64 << 20 ? bytes[HR_MEM_HEAD_WEIGHTS] : 64 << 20;
+    spec->grouping_bytes = hr_cluster_memory(ds, &spec->grouping, last->rows);
+}
+
 hr_status hr_model_spec_make(const hr_config *c, const hr_dataset *ds, int64_t max_row, double mean_positives,
                              hr_model_spec *out)
 {
@@ -86,18 +195,18 @@ hr_status hr_model_spec_make(const hr_config *c, const hr_dataset *ds, int64_t m
     if (dense != (out->encoder.type == HR_ENCODER_DENSE))
         return hr_fail(ctx, HR_ERR_CONFIG, "encoder.type=%s, but the data set has %s features; set encoder.type=%s",
                        dense ? "bow" : "dense", dense ? "dense" : "sparse", dense ? "dense" : "bow");
+    HR_TRY(layer_options(c, &out->encoder, &out->layer));
     const double mean = mean_positives > 0 ? mean_positives : 1.0;
     hr_head_options *h = &out->head;
     *h = (hr_head_options){
         .labels = ds->labels,
-        .dim = out->encoder.dim,
+        .dim = out->layer.labels > 0 ? out->layer.labels : out->encoder.dim,
         .max_batch = out->encoder.max_batch,
         .training = true,
         .loss = (hr_loss)hr_config_choice(c, "loss.type"),
         .reduction = (hr_reduction)hr_config_choice(c, "loss.reduction"),
         .bias = (hr_bias)hr_config_choice(c, "head.bias"),
         .bias_value = (float)log(mean / (double)ds->labels),
-        .init = (float)(hr_config_number(c, "head.init") / sqrt((double)out->encoder.dim)),
         .weight_decay = (float)hr_config_number(c, "head.weight_decay"),
         .eager_decay = hr_config_choice(c, "head.decay") == 1,
         .arith = (hr_arith)hr_config_choice(c, "head.arith"),
@@ -110,15 +219,27 @@ hr_status hr_model_spec_make(const hr_config *c, const hr_dataset *ds, int64_t m
     if (h->loss == HR_LOSS_SQUARED_HINGE && h->bias != HR_BIAS_NONE)
         h->bias_value = -1.0f; /* a negative's hinge is zero from there down */
     HR_TRY(segments(c, h));
+    const hr_segment_options *last = &h->segment[h->num_segments - 1];
+    h->init = (float)(hr_config_number(c, "head.init") / sqrt((double)(last->fan_in > 0 ? last->fan_in : h->dim)));
     h->gradient = choose_gradient(c, h);
     HR_TRY(hr_encoder_check(ctx, &out->encoder));
-    return hr_head_check(ctx, h);
+    if (out->layer.labels > 0)
+        HR_TRY(hr_head_check(ctx, &out->layer));
+    HR_TRY(hr_head_check(ctx, h));
+    plan_grouping(c, ds, out);
+    return HR_OK;
 }
 
 void hr_model_memory(const hr_model_spec *spec, int threads, size_t bytes[HR_MEM_KINDS])
 {
     hr_encoder_memory(&spec->encoder, threads, bytes);
     hr_head_memory(&spec->head, threads, bytes);
+    if (spec->layer.labels > 0) {
+        hr_head_memory(&spec->layer, threads, bytes);
+        bytes[HR_MEM_BATCH] = hr_add(bytes[HR_MEM_BATCH], hr_mul((size_t)spec->layer.max_batch, (size_t)spec->layer.dim * sizeof(float)));
+    }
+    if (spec->grouping_bytes > bytes[HR_MEM_HEAD_WEIGHTS])
+        bytes[HR_MEM_HEAD_WEIGHTS] = spec->grouping_bytes;
     bytes[HR_MEM_OTHER] = hr_add(bytes[HR_MEM_OTHER], sizeof(hr_model));
     bytes[HR_MEM_HEAD_STATE] = hr_add(bytes[HR_MEM_HEAD_STATE], hr_mul((size_t)spec->head.labels, sizeof(uint32_t)));
     bytes[HR_MEM_BATCH] = hr_add(bytes[HR_MEM_BATCH],

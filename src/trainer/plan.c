@@ -46,7 +46,7 @@ static void add(size_t *to, size_t bytes)
 static void plan_eval(const hr_instances *in, const hr_model_spec *spec, int threads, size_t bytes[HR_MEM_KINDS])
 {
     const hr_dataset *ds = in->dataset;
-    const size_t order = hr_mul((size_t)ds->labels, 4) + hr_mul((size_t)ds->split[HR_SPLIT_TRAIN].rows, 4);
+    const size_t order = hr_mul((size_t)ds->labels, spec->grouping.size ? 8 : 4) + hr_mul((size_t)ds->split[HR_SPLIT_TRAIN].rows, 4);
     size_t eval = 0;
     if (in->validation_rows > 0) {
         const int64_t wanted = hr_run_wanted(ds, in->validation_split, 10), b = spec->head.max_batch;

@@ -26,7 +26,7 @@ typedef struct hr_run {
     hr_schedule schedule;
     hr_task task[HR_TASKS_MAX]; /* the labels are the first */
     int num_tasks;
-    float encoder_lr;        /* peak */
+    float encoder_lr, layer_lr; /* peak */
     int64_t steps_per_epoch, total_steps;
     char folder[HR_PATH_MAX];
     hr_file lock, log;

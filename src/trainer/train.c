@@ -65,7 +65,7 @@ static hr_status create_model(hr_run *run)
     if (!frequency)
         return HR_ERR_NOMEM;
     hr_label_frequency(labels->rows, labels->indptr, labels->indices, ds->labels, frequency);
-    hr_status st = hr_model_create(ctx, &run->spec, frequency, &run->model);
+    hr_status st = hr_model_create(ctx, &run->spec, ds, frequency, &run->model);
     hr_free(ctx, frequency);
     HR_TRY(st);
     run->task[run->num_tasks++] = (hr_task){.head = run->model->head, .weight = 1.0f,
@@ -87,6 +87,7 @@ static hr_status set_schedule(hr_run *run)
     if (most > 0 && most < run->total_steps)
         run->total_steps = most;
     run->encoder_lr = (float)hr_config_number(c, "encoder.lr");
+    run->layer_lr = (float)hr_config_number(c, "layer.lr");
     return hr_run_schedule(c, run->total_steps, &run->schedule);
 }
 
@@ -144,13 +145,19 @@ static hr_status train_step(hr_run *run, double *loss)
 
     hr_batch_fill(batch, &run->in, (uint64_t)epoch, position, rows, run->internal);
     const hr_encoder_batch features = hr_batch_features(batch);
-    hr_encoder_forward(m->encoder, &features, true, (uint64_t)run->step, m->x);
+    HR_TRY(hr_model_forward(m, &features, true, (uint64_t)run->step));
     run->task[0].num_positives = batch->num_positives;
     run->task[0].positives = batch->positives;
-    HR_TRY(hr_tasks_step(run->task, run->num_tasks, rows, m->dim, m->x, factor, (uint64_t)run->step, batch->dx, NULL, loss));
+    HR_TRY(hr_tasks_step(run->task, run->num_tasks, rows, run->spec.head.dim, m->h, factor, (uint64_t)run->step, batch->dx, NULL, loss));
+    float *dx = batch->dx;
+    if (m->layer) { /* it updates at every micro-step, as the head does; its X is done with, and makes room for dX */
+        const hr_head_batch outputs = {.rows = rows, .x = m->x, .h = m->h, .dh = batch->dx};
+        HR_TRY(hr_head_step(m->layer, &outputs, (float)(run->layer_lr * factor), (uint64_t)run->step, m->x, NULL));
+        dx = m->x;
+    }
     for (int64_t i = 0; accumulate > 1 && i < rows * m->dim; i++)
-        batch->dx[i] /= (float)accumulate;
-    hr_encoder_backward(m->encoder, &features, (uint64_t)run->step, batch->dx);
+        dx[i] /= (float)accumulate;
+    hr_encoder_backward(m->encoder, &features, (uint64_t)run->step, dx);
     run->step++;
     if (run->step % accumulate == 0 || run->step == run->total_steps) {
         run->updates++;

@@ -14,7 +14,7 @@ enum { ROWS = 10, COLS = 3, SHARD_ROWS = 4, TYPES = 8 };
 
 /* A tensor of each type: codes with shards, the same without, and a piece of state. */
 typedef struct content {
-    uint8_t bytes[2 * TYPES + 1][ROWS * COLS * 4];
+    uint8_t bytes[2 * TYPES + 2][ROWS * COLS * 4];
     hr_tensor_list list;
     hr_meta meta;
     hr_checkpoint_extra extra[1];
@@ -26,7 +26,7 @@ static void add_tensor(content *x, const char *kind, hr_tensor_type type, bool s
 {
     const int at = x->list.count;
     hr_tensor *t = &x->list.item[x->list.count++];
-    *t = (hr_tensor){.type = type, .rows = ROWS, .cols = COLS, .data = x->bytes[at], .sharded = sharded, .state = state};
+    *t = (hr_tensor){.type = type, .rows = ROWS, .cols = COLS, .data = x->bytes[at], .shard_group = sharded, .state = state};
     snprintf(t->name, sizeof t->name, "%s.%s", kind, hr_tensor_type_name(type));
 }
 
@@ -40,6 +40,12 @@ static void make_content(const fixture *f, content *x, unsigned generation)
         add_tensor(x, "whole", (hr_tensor_type)t, false, false);
     }
     add_tensor(x, "state", HR_T_BF16, true, true);
+    if (generation > 1) { /* rows that belong to two labels each */
+        add_tensor(x, "shared", HR_T_U16, true, false);
+        hr_tensor *t = &x->list.item[x->list.count - 1];
+        t->shard_group = 2;
+        t->rows = ROWS / 2;
+    }
     hr_meta_set(&x->meta, "generation", "%u", generation);
     hr_meta_set(&x->meta, "text", "a \"quoted\" \\ word");
     hr_meta_set_number(&x->meta, "number", 1.0 / 3);
@@ -58,11 +64,11 @@ static void check_content(hr_ctx *ctx, hr_checkpoint *ck, const content *x)
     for (int i = 0; i < x->list.count; i++) {
         uint8_t loaded[sizeof x->bytes[0]] = {0};
         hr_tensor t = x->list.item[i];
-        const size_t n = ROWS * COLS * hr_tensor_element_bytes(t.type);
+        const size_t n = (size_t)(t.rows * t.cols) * hr_tensor_element_bytes(t.type);
         t.data = loaded;
         check_ok(ctx, hr_checkpoint_load(ck, &t));
         assert_memory_equal(loaded, x->bytes[i], n);
-        assert_int_equal(hr_checkpoint_shards(ck, t.name), t.sharded ? 3 : 1);
+        assert_int_equal(hr_checkpoint_shards(ck, t.name), t.shard_group ? 3 : 1);
     }
 }
 
@@ -143,11 +149,12 @@ static bool same_bytes(const char *a, const char *b)
     return same;
 }
 
-/* tests/golden/checkpoint_v1 holds generation 1 as the first version wrote it: it can be read, and is written the same. */
+/* tests/golden/checkpoint_v1 holds generation 1 as the first version wrote it, checkpoint_v2 generation 2 with tensors in the order that
+ * keeps them aligned: both can be read, the latter is written the same. */
 static void test_golden(void **state)
 {
     (void)state;
-    static const char golden[] = HR_SOURCE_DIR "/tests/golden/checkpoint_v1";
+    static const char *const golden[] = {HR_SOURCE_DIR "/tests/golden/checkpoint_v1", HR_SOURCE_DIR "/tests/golden/checkpoint_v2"};
     static const char *const files[] = {"model.safetensors", "head-00000-of-00003.safetensors", "head-00001-of-00003.safetensors",
                                         "head-00002-of-00003.safetensors", "extra.txt"};
     fixture f;
@@ -155,15 +162,17 @@ static void test_golden(void **state)
     char path[2 * HR_PATH_MAX], written[3 * HR_PATH_MAX], kept[512];
     hr_checkpoint *ck = NULL;
     fixture_begin(&f);
-    make_content(&f, &x, 1);
-    check_ok(f.ctx, hr_checkpoint_open(f.ctx, golden, true, &ck));
-    check_content(f.ctx, ck, &x);
-    assert_string_equal(hr_meta_get(hr_checkpoint_meta(ck), "text"), "a \"quoted\" \\ word");
-    hr_checkpoint_close(ck);
+    for (unsigned v = 1; v <= 2; v++) {
+        make_content(&f, &x, v);
+        check_ok(f.ctx, hr_checkpoint_open(f.ctx, golden[v - 1], true, &ck));
+        check_content(f.ctx, ck, &x);
+        assert_string_equal(hr_meta_get(hr_checkpoint_meta(ck), "text"), "a \"quoted\" \\ word");
+        hr_checkpoint_close(ck);
+    }
     check_ok(f.ctx, hr_checkpoint_write(f.ctx, fixture_path(&f, "ck", path), &x.c));
     for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
         snprintf(written, sizeof written, "%s/%s", path, files[i]);
-        snprintf(kept, sizeof kept, "%s/%s", golden, files[i]);
+        snprintf(kept, sizeof kept, "%s/%s", golden[1], files[i]);
         if (!same_bytes(written, kept))
             fail_msg("%s is not written as it was", files[i]);
     }
@@ -182,7 +191,7 @@ static void test_large(void **state)
     for (int i = 0; i < N; i++)
         data[i] = (uint8_t)(i ^ i >> 9);
     hr_tensor_list list = {.count = 1};
-    list.item[0] = (hr_tensor){.name = "w", .type = HR_T_U8, .rows = N / 64, .cols = 64, .data = data, .sharded = true};
+    list.item[0] = (hr_tensor){.name = "w", .type = HR_T_U8, .rows = N / 64, .cols = 64, .data = data, .shard_group = 1};
     const hr_meta meta = {0};
     const hr_checkpoint_content c = {.kind = "model", .tensors = &list, .shard_rows = N / 64, .meta = &meta};
     check_ok(f.ctx, hr_checkpoint_write(f.ctx, fixture_path(&f, "ck", path), &c));

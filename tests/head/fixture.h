@@ -58,7 +58,7 @@ static inline hr_head_options options_for(const problem *p, const char *dtype, h
     o.segment[0] = (hr_segment_options){.rows = p->L, .rounding = rounding, .lr_scale = 1};
     assert_true(hr_dtype_parse(dtype, &o.segment[0].dtype));
     o.segment[0].scale_log2 = o.segment[0].dtype.bytes == 1 && o.segment[0].dtype.id != HR_I8R ? 6 : 0;
-    assert_true(hr_dtype_parse("bf16", &o.segment[0].momentum_dtype));
+    assert_true(hr_dtype_parse("bf16", &o.segment[0].state_dtype));
     return o;
 }
 

@@ -276,7 +276,7 @@ static void test_streams(void **state)
             for (uint32_t d = 0; d < 40; d++) {
                 float dw = hr_sigmoid(o.bias_value) * p.x[d];
                 if (momentum)
-                    dw = hr_dtype_round(o.segment[0].momentum_dtype, HR_ROUND_STOCHASTIC, dw,
+                    dw = hr_dtype_round(o.segment[0].state_dtype, HR_ROUND_STOCHASTIC, dw,
                                         hr_rng_draw16(hr_rng_make(o.seed, step, 5, HR_STREAM_STATE), l, d));
                 const uint16_t draw = hr_rng_draw16(hr_rng_make(o.seed, step, 4, HR_STREAM_ROUND), l, d);
                 const float code = hr_dtype_round(o.segment[0].dtype, HR_ROUND_STOCHASTIC, -(0.01f * 64) * dw, draw);

@@ -177,7 +177,7 @@ static void test_topk_shards(void **state)
             if (t == 1)
                 memcpy(scales[i], (float *)list.item[1].data + i * ROWS, (size_t)rows * sizeof(float));
         }
-        hr_head_attach(pieces, 0, ROWS, PIECES, (const void *const *)codes, (const float *const *)scales);
+        hr_head_attach(pieces, 0, ROWS, PIECES, (const void *const *)codes, (const float *const *)scales, NULL);
         for (int64_t batch = 1; batch <= B; batch += 8) {
             uint32_t one[B * K], two[B * K];
             float score_one[B * K], score_two[B * K];

@@ -67,7 +67,7 @@ static void test_plan(void **state)
     static const char *const combinations[] = {
         "head.dtype=f32 encoder.dim=100",
         "head.dtype=bf16 head.kahan_top=2000 head.bias=per_label",
-        "head.dtype=e4m3 head.momentum=0.9 head.momentum_dtype=f32 head.kahan_top=500",
+        "head.dtype=e4m3 head.momentum=0.9 head.state_dtype=f32 head.kahan_top=500",
         "head.dtype=i8r head.momentum=0.9",
         "head.dtype=e4m3 encoder.optimizer=adagrad head.gradient=sparse encoder.dim=70",
         "head.dtype=e4m3 head.arith=bf16 train.batch=45",

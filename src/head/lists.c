@@ -1,10 +1,12 @@
-/* A tile's step with the sparse gradient: int8 logits for all labels, then only what a random, unbiased choice of entries asks for.
+/* Gradients of few entries. With the sparse gradient, int8 logits for all labels, then only what a random, unbiased choice of entries
+ * asks for:
  *
  *   1. the rows of W become int8, exactly or nearly so (kernels.h: quantize); logits by an int8 product
  *   2. label by label, the entries of G that are kept (dtype/keep.h), and -1 for each positive, join the backlog
- *   3. later, for many tiles at once and one panel of columns after the other: dX and dW from the lists, and those rows are updated
+ *   3. later, for many tiles at once and some panels of columns after the other: dX and dW from the lists, and those rows are updated
  *
- * The other rows are only read. A tile that keeps more than a fifth of its entries goes through the dense backward pass with the
+ * With the squared hinge, which is zero for all cells beyond the margin, the non-zero entries of the exact gradient go the same way from 2.
+ * on. The other rows are only read. A tile that keeps more than a fifth of its entries goes through the dense backward pass with the
  * same G. What is kept depends on (seed, step, label, batch row) and the logits alone. */
 #include "dtype/keep.h"
 #include "head/segment.h"
@@ -12,13 +14,9 @@
 enum { DENSE_ABOVE = 5 }; /* one in so many entries */
 
 /* What one tile may need, one label more than where its lists stop to grow, beside a full backlog with one entry in 32 cells. */
-static int64_t tile_capacity(int64_t tile_rows, int64_t max_batch)
+int64_t hr_lists_capacity(int64_t tile_rows, int64_t max_batch, int64_t labels)
 {
-    return tile_rows * max_batch / DENSE_ABOVE + 2 * max_batch + 1;
-}
-int64_t hr_dense_list_capacity(int64_t tile_rows, int64_t max_batch)
-{
-    return tile_capacity(tile_rows, max_batch) + HR_BACKLOG_LABELS * max_batch / 32;
+    return tile_rows * max_batch / DENSE_ABOVE + 2 * max_batch + 1 + labels * max_batch / 32;
 }
 
 /* Entries [from, to) of the list as label t's row of a dense G, in place of its logits. */
@@ -43,7 +41,7 @@ static void sparsify(const hr_segment *seg, const hr_tile_step *s, int64_t row, 
         bias[i] = s->bias ? s->bias[t + i] : s->bias_scalar;
         s->k->draws(s->sparse_rng, label + (uint32_t)i, pitch, scratch->draws + i * pitch);
     }
-    const hrk_sparsify_args args = {.zscale = hr_dense_weight_scale(seg), .bias = bias, .gscale = s->gscale, .tau = s->tau,
+    const hrk_sparsify_args args = {.zscale = hr_rows_scale(seg), .bias = bias, .gscale = s->gscale, .tau = s->tau,
                                     .refine = s->refine_rng, .label = label};
     s->k->sparsify(n, s->x->rows, scratch->g + t * HRK_BP, rows * HRK_BP, scratch->draws, pitch, args, scratch->entry_row,
                    scratch->entry_g, end);
@@ -114,24 +112,25 @@ static void update_bias(const hr_segment *seg, const hr_tile_step *s, int64_t ro
 static hr_deferred *find_item(hr_segment *seg, const hr_tile_step *s, int64_t rows, hr_tile_scratch *scratch)
 {
     hr_backlog *b = &scratch->backlog;
-    if (b->labels + rows > HR_BACKLOG_LABELS || (b->labels > 0 && b->start[b->labels] > HR_BACKLOG_LABELS * s->x->rows / 32))
-        hr_backlog_flush(scratch, s->k, s->x);
+    if (b->labels + rows > b->capacity || (b->labels > 0 && b->start[b->labels] > b->capacity * s->x->rows / 32))
+        hr_backlog_flush(scratch, s->k);
     hr_deferred *d = b->count > 0 ? &b->item[b->count - 1] : NULL;
     if (d && d->kind == HR_DEFER_LISTS && d->seg == seg && d->to == s->dx)
         return d;
-    d = hr_defer(scratch, s->k, s->x, HR_DEFER_LISTS, s->dx, NULL);
+    d = hr_defer(scratch, s->k, HR_DEFER_LISTS, s->dx, NULL);
     d->seg = seg;
     d->step = *s;
     d->first = d->last = b->labels;
     return d;
 }
 
-void hr_dense_step_sparse(hr_segment *seg, const hr_tile_step *s, int64_t row, int64_t rows, hr_tile_scratch *scratch)
+void hr_lists_step(hr_segment *seg, const hr_tile_step *s, int64_t row, int64_t rows, hr_tile_scratch *scratch)
 {
     hr_backlog *b = &scratch->backlog;
-    hr_dense_int8_scores(seg, s->k, s->x, row, rows, false, scratch);
+    hr_tile_int8_weights(seg, s->k, row, rows, false, scratch);
+    seg->family->int8_logits(seg, s->k, s->x, row, rows, scratch);
     if (s->loss)
-        *s->loss += hr_dense_loss(s, rows, scratch->g, hr_dense_weight_scale(seg));
+        *s->loss += hr_tile_loss(s, rows, scratch->g, hr_rows_scale(seg));
     hr_deferred *d = find_item(seg, s, rows, scratch);
     const int64_t touched = make_lists(seg, s, row, rows, scratch);
     if (touched >= 0) {
@@ -140,87 +139,49 @@ void hr_dense_step_sparse(hr_segment *seg, const hr_tile_step *s, int64_t row, i
         d->last = b->labels += touched;
         return;
     }
-    hr_backlog_flush(scratch, s->k, s->x);
-    for (int64_t r = 0; r < rows; r++)
-        hr_dense_decode_row(seg, s->k, row + r, scratch->w + r * HRK_DP, rows);
-    if (s->x->xp16)
-        hr_dense_bf16_weights(s->x, s->k, rows, scratch);
-    hr_dense_backward(seg, s, row, rows, scratch);
+    hr_backlog_flush(scratch, s->k);
+    hr_tile_decode(seg, s->k, row, rows, scratch);
+    hr_tile_backward(seg, s, row, rows, scratch);
 }
 
-/* ---- the backlog ---- */
+bool hr_lists_from_gradient(hr_segment *seg, const hr_tile_step *s, int64_t row, int64_t rows, hr_tile_scratch *scratch)
+{
+    int64_t entries = 0, touched = 0;
+    for (int64_t t = 0; t < rows; t++)
+        for (int64_t b = 0; b < s->x->rows; b++)
+            entries += scratch->g[hr_tile_place(t, b, rows)] != 0;
+    const bool few = entries <= rows * s->x->rows / DENSE_ABOVE;
+    hr_deferred *d = few ? find_item(seg, s, rows, scratch) : NULL;
+    hr_backlog *list = &scratch->backlog;
+    for (int64_t t = 0; few && t < rows; t++) {
+        int64_t *start = list->start + list->labels + touched, count = touched + list->labels > 0 ? *start : 0;
+        *start = count;
+        for (int64_t b = 0; b < s->x->rows; b++) {
+            const float g = scratch->g[hr_tile_place(t, b, rows)];
+            list->row[count] = (uint32_t)b;
+            list->g[count] = g;
+            count += g != 0;
+        }
+        if (count > *start) {
+            list->label[list->labels + touched++] = row + t;
+            start[1] = count;
+        }
+    }
+    s->counts->entries += entries;
+    s->counts->cells += rows * s->x->rows;
+    s->counts->touched += few ? touched : rows;
+    s->counts->rows += rows;
+    s->counts->dense_tiles += !few;
+    s->counts->tiles++;
+    if (few && s->bias)
+        update_bias(seg, s, row, touched, list);
+    if (few)
+        d->last = list->labels += touched;
+    return few;
+}
 
-/* Labels [from, from + n) of the backlog. */
-static hrk_lists lists(const hr_backlog *b, int64_t from, int64_t n)
+hrk_lists hr_lists_of(const hr_backlog *b, int64_t from, int64_t n)
 {
     return (hrk_lists){.count = n, .label = b->label + from, .start = b->start + from, .row = b->row, .g = b->g,
                        .old = b->old + from, .fresh = b->fresh + from};
-}
-
-static int64_t columns_of(const hr_segment *seg, int64_t panel)
-{
-    const int64_t left = seg->dim - panel * HRK_DP;
-    return left < HRK_DP ? left : HRK_DP;
-}
-
-/* Codes of row 0 (training: all rows lie one after the other) from a panel on. */
-static uint8_t *panel_codes(const hr_segment *seg, int64_t panel)
-{
-    return hr_segment_row(seg, 0) + (size_t)(panel * HRK_DP) * seg->o.dtype.bytes;
-}
-
-/* i8r: the row scales that the update will need. */
-void hr_dense_prepare_lists(const hr_deferred *d, hr_tile_scratch *scratch)
-{
-    hr_segment *seg = d->seg;
-    hr_backlog *b = &scratch->backlog;
-    if (seg->o.dtype.id != HR_I8R)
-        return;
-    const hr_packed *x = d->step.x;
-    const hrk_lists l = lists(b, d->first, d->last - d->first);
-    const hrk_sgd_args args = hr_dense_sgd_args(seg, &d->step);
-    for (int64_t m = d->first; m < d->last; m++) {
-        b->old[m] = *hr_segment_scale(seg, b->label[m]);
-        b->fresh[m] = 0;
-    }
-    for (int64_t q = 0; q < x->dim_padded / HRK_DP; q++)
-        d->step.k->sparse_absmax(&l, x->xp + q * x->rows * HRK_DP, columns_of(seg, q), (int8_t *)panel_codes(seg, q), seg->pitch, args,
-                                 b->fresh + d->first);
-    for (int64_t m = d->first; m < d->last; m++)
-        *hr_segment_scale(seg, b->label[m]) = b->fresh[m] = hr_dense_fresh_scale(b->old[m], b->fresh[m], args);
-}
-
-/* The draws of a few labels for one panel; i8r rows whose scale changes have a stream of their own. */
-static void make_draws(const hr_deferred *d, const hrk_lists *l, int64_t panel, uint16_t *draws)
-{
-    const hr_tile_step *s = &d->step;
-    const uint32_t first = (uint32_t)d->seg->first_row;
-    s->k->draws_panel(s->rng, first, l->count, l->label, panel * HRK_DP, draws);
-    for (int64_t m = 0; d->seg->o.dtype.id == HR_I8R && m < l->count; m++)
-        if (l->old[m] != l->fresh[m])
-            s->k->draws_panel(s->rescale_rng, first, 1, l->label + m, panel * HRK_DP, draws + m * HRK_DP);
-}
-
-void hr_dense_lists_panel(const hr_deferred *d, int64_t panel, hr_tile_scratch *scratch)
-{
-    enum { STRIP = 32 };
-    uint16_t draws[STRIP * HRK_DP] __attribute__((aligned(64)));
-    const hr_packed *x = d->step.x;
-    hr_segment *seg = d->seg;
-    const hr_backlog *b = &scratch->backlog;
-    const hrk_sgd_args args = hr_dense_sgd_args(seg, &d->step);
-    const bool dithered = args.rounding != HR_ROUND_NEAREST && args.dtype.id != HR_F32;
-    uint8_t *codes = panel_codes(seg, panel);
-    const int64_t at = panel * x->rows * HRK_DP;
-    for (int64_t m = d->first; m < d->last; m += STRIP) {
-        const int64_t next = m + STRIP, after = next + STRIP < d->last ? next + STRIP : d->last;
-        for (int64_t i = next; i < after; i++)
-            for (size_t byte = 0; byte < HRK_DP * args.dtype.bytes; byte += 64)
-                __builtin_prefetch(codes + (size_t)b->label[i] * seg->pitch + byte, 1, 2);
-        const hrk_lists l = lists(b, m, (next < d->last ? next : d->last) - m);
-        if (dithered)
-            make_draws(d, &l, panel, draws);
-        d->step.k->sparse_sgd(&l, hr_dense_weight_scale(seg), x->xp + at, d->to + at, columns_of(seg, panel), codes, seg->pitch, draws,
-                              args);
-    }
 }

@@ -1,0 +1,275 @@
+/* The rows of weights of a segment, whatever inputs they belong to: storage, initialisation, decoding, and the update of a row: plain SGD
+ * through the kernels; i8r with its row scale; Kahan and momentum rows plainly.
+ *
+ * In code units, v = fma(-(lr * 2^s / alpha), dw, c), then rounding (docs/numerics.md section 3). */
+#include "head/segment.h"
+
+#include <stdio.h>
+
+/* Dense rows begin at 64 bytes; the short rows of a fan-in at 16, or the padding would be what they are trained to save. */
+static size_t row_pitch(const hr_segment *seg)
+{
+    const size_t bytes = hr_mul((size_t)seg->width, seg->o.dtype.bytes);
+    return hr_round_up(bytes, seg->o.family == HR_FAMILY_DENSE ? 64 : 16);
+}
+
+hr_segment hr_segment_make(const hr_segment_options *o, int64_t dim, int64_t first_row, unsigned tensor)
+{
+    hr_segment seg = {.o = *o, .family = hr_family_of(o), .first_row = first_row, .first_column = o->first_column,
+                      .dim = o->columns > 0 ? o->columns : dim - o->first_column, .group = 1, .tensor = tensor, .alpha = 1.0f};
+    seg.width = seg.dim;
+    if (o->family == HR_FAMILY_FAN_IN) {
+        seg.width = o->fan_in;
+        seg.group = o->group > 1 ? o->group : 1;
+    }
+    seg.pitch = row_pitch(&seg);
+    return seg;
+}
+
+static int64_t input_rows(const hr_segment *seg)
+{
+    return seg->o.family == HR_FAMILY_FAN_IN ? (seg->o.rows + seg->group - 1) / seg->group : 0;
+}
+
+static size_t input_bytes(const hr_segment *seg)
+{
+    return hr_mul(hr_mul((size_t)input_rows(seg), (size_t)seg->width), hr_input_bytes(seg->dim));
+}
+
+size_t hr_rows_weight_bytes(const hr_segment *seg)
+{
+    const size_t codes = hr_add(hr_mul((size_t)seg->o.rows, seg->pitch), input_bytes(seg));
+    return seg->o.dtype.id == HR_I8R ? hr_add(codes, hr_mul((size_t)seg->o.rows, sizeof(float))) : codes;
+}
+
+size_t hr_rows_state_bytes(const hr_segment *seg)
+{
+    const hr_segment_options *o = &seg->o;
+    const size_t n = hr_mul((size_t)o->rows, (size_t)seg->width);
+    const size_t moments = o->optimizer == HR_HEAD_ADAM ? 2 : o->momentum > 0;
+    return hr_add(o->kahan ? hr_mul(n, 2) : 0, hr_mul(n, moments * o->state_dtype.bytes));
+}
+
+hr_status hr_rows_create(hr_ctx *ctx, hr_segment *seg)
+{
+    const hr_segment_options *o = &seg->o;
+    const size_t n = (size_t)o->rows * (size_t)seg->width;
+    seg->num_shards = 1;
+    seg->shard_rows = o->rows;
+    seg->codes[0] = hr_calloc(ctx, HR_MEM_HEAD_WEIGHTS, (size_t)o->rows, seg->pitch);
+    if (!seg->codes[0])
+        return HR_ERR_NOMEM;
+    if (o->family == HR_FAMILY_FAN_IN && !(seg->inputs[0] = hr_calloc(ctx, HR_MEM_HEAD_WEIGHTS, 1, input_bytes(seg))))
+        return HR_ERR_NOMEM;
+    if (o->dtype.id == HR_I8R && !(seg->scales[0] = HR_ARRAY0(ctx, HR_MEM_HEAD_WEIGHTS, float, o->rows)))
+        return HR_ERR_NOMEM;
+    if (o->kahan && !(seg->comp = hr_calloc(ctx, HR_MEM_HEAD_STATE, n, 2)))
+        return HR_ERR_NOMEM;
+    const bool adam = o->optimizer == HR_HEAD_ADAM;
+    if ((adam || o->momentum > 0) && !(seg->momentum = hr_calloc(ctx, HR_MEM_HEAD_STATE, n, o->state_dtype.bytes)))
+        return HR_ERR_NOMEM;
+    if (adam && !(seg->second = hr_calloc(ctx, HR_MEM_HEAD_STATE, n, o->state_dtype.bytes)))
+        return HR_ERR_NOMEM;
+    return HR_OK;
+}
+
+void hr_rows_destroy(hr_ctx *ctx, hr_segment *seg)
+{
+    hr_free(ctx, seg->codes[0]);
+    hr_free(ctx, seg->inputs[0]);
+    hr_free(ctx, seg->scales[0]);
+    hr_free(ctx, seg->comp);
+    hr_free(ctx, seg->momentum);
+    hr_free(ctx, seg->second);
+}
+
+/* The first scale of an i8r row: a power of two with room for +-init, or 2^-10 for rows of zeros. */
+static float first_scale(float init)
+{
+    return init > 0 ? exp2f(ceilf(log2f(init / 127.0f))) : 0x1p-10f;
+}
+
+void hr_rows_init(hr_segment *seg, uint64_t seed, float init, int64_t row, int64_t rows)
+{
+    hr_rng rng = hr_rng_make(seed, 0, seg->tensor, HR_STREAM_INIT);
+    const float unit = ldexpf(init, seg->o.scale_log2), scale = first_scale(unit);
+    for (int64_t r = row; r < row + rows; r++) {
+        uint8_t *codes = hr_segment_row(seg, r);
+        if (seg->o.dtype.id == HR_I8R)
+            *hr_segment_scale(seg, r) = scale;
+        for (int64_t d = 0; unit > 0 && d < seg->width; d++) {
+            /* uniform on the multiples of 2^-15 in (-1, 1), symmetric about zero */
+            const float u = ((float)hr_rng_draw16(rng, (uint32_t)(seg->first_row + r), (uint32_t)d) - 32767.5f) * 0x1p-15f;
+            const float v = seg->o.dtype.id == HR_I8R ? u * unit : hr_dtype_round(seg->o.dtype, HR_ROUND_NEAREST, u * unit, 0);
+            hr_dtype_store(seg->o.dtype, codes, d, v, scale);
+        }
+    }
+}
+
+void hr_rows_tensors(hr_segment *seg, const char *head, int index, hr_tensor_list *list)
+{
+    const hr_segment_options *o = &seg->o;
+    const struct {
+        const char *name;
+        hr_tensor_type type;
+        int64_t cols, group;
+        void *data;
+        bool state;
+    } all[] = {
+        {"codes", hr_tensor_type_of(o->dtype), (int64_t)(seg->pitch / o->dtype.bytes), 1, seg->codes[0], false},
+        {"inputs", hr_input_bytes(seg->dim) == 2 ? HR_T_U16 : HR_T_U32, seg->width, seg->group, seg->inputs[0], false},
+        {"scales", HR_T_F32, 1, 1, seg->scales[0], false},
+        {"compensation", HR_T_BF16, seg->width, 1, seg->comp, true},
+        {"momentum", hr_tensor_type_of(o->state_dtype), seg->width, 1, seg->momentum, true},
+        {"second", hr_tensor_type_of(o->state_dtype), seg->width, 1, seg->second, true},
+    };
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+        if (!all[i].data)
+            continue;
+        hr_tensor *t = &list->item[list->count++];
+        *t = (hr_tensor){.type = all[i].type, .rows = (o->rows + all[i].group - 1) / all[i].group, .cols = all[i].cols,
+                         .data = all[i].data, .shard_group = all[i].group, .state = all[i].state};
+        snprintf(t->name, sizeof t->name, "%s.%d.%s", head, index, all[i].name);
+    }
+}
+
+float hr_rows_scale(const hr_segment *seg)
+{
+    return ldexpf(seg->alpha, -seg->o.scale_log2);
+}
+
+void hr_rows_decode(const hr_segment *seg, const hrk_table *k, int64_t row, float *w, int64_t rows)
+{
+    const uint8_t *codes = hr_segment_row(seg, row);
+    const float scale = seg->o.dtype.id == HR_I8R ? *hr_segment_scale(seg, row) : 1.0f;
+    const int64_t tail = seg->width % HRK_DP, last = seg->width / HRK_DP;
+    k->decode_row(seg->width, codes, scale, seg->o.dtype, rows * HRK_DP, w);
+    if (tail)
+        memset(w + last * rows * HRK_DP + tail, 0, (size_t)(HRK_DP - tail) * sizeof(float));
+}
+
+/* ---- the update ---- */
+
+/* Momentum: m <- mu * m + dw, rounded stochastically into its store; the update then uses the stored m. */
+static void apply_momentum(hr_segment *seg, const hr_tile_step *s, int64_t row, float *dw)
+{
+    uint8_t *m = (uint8_t *)seg->momentum + (size_t)row * (size_t)seg->width * seg->o.state_dtype.bytes;
+    for (int64_t d = 0; d < seg->width; d++) {
+        const float v = fmaf(seg->o.momentum, hr_dtype_load(seg->o.state_dtype, m, d, 1.0f), dw[d]);
+        const uint16_t draw = hr_rng_draw16(s->momentum_rng, (uint32_t)(seg->first_row + row), (uint32_t)d);
+        dw[d] = hr_dtype_round(seg->o.state_dtype, HR_ROUND_STOCHASTIC, v, draw);
+        hr_dtype_store(seg->o.state_dtype, m, d, dw[d], 1.0f);
+    }
+}
+
+/* Adam (Kingma & Ba 2015, Alg. 1): the moments are rounded stochastically into their store, and the update uses the stored ones. */
+static void apply_adam(hr_segment *seg, const hr_tile_step *s, int64_t row, float *dw)
+{
+    const hr_segment_options *o = &seg->o;
+    const size_t at = (size_t)row * (size_t)seg->width * o->state_dtype.bytes;
+    uint8_t *first = (uint8_t *)seg->momentum + at, *second = (uint8_t *)seg->second + at;
+    const uint32_t label = (uint32_t)(seg->first_row + row);
+    for (int64_t d = 0; d < seg->width; d++) {
+        float m = hr_dtype_load(o->state_dtype, first, d, 1.0f), v = hr_dtype_load(o->state_dtype, second, d, 1.0f);
+        m = fmaf(1.0f - o->beta1, dw[d] - m, m);
+        v = fmaf(1.0f - o->beta2, dw[d] * dw[d] - v, v);
+        m = hr_dtype_round(o->state_dtype, HR_ROUND_STOCHASTIC, m, hr_rng_draw16(s->momentum_rng, label, (uint32_t)d));
+        v = hr_dtype_round(o->state_dtype, HR_ROUND_STOCHASTIC, v, hr_rng_draw16(s->second_rng, label, (uint32_t)d));
+        hr_dtype_store(o->state_dtype, first, d, m, 1.0f);
+        hr_dtype_store(o->state_dtype, second, d, v, 1.0f);
+        dw[d] = m * s->adam_rate / (sqrtf(v) * s->adam_scale + o->eps);
+    }
+}
+
+/* Kahan: v = (c + comp) - u, c' = nearest(v), comp = v - c' kept in bf16 (Kahan 1965; ELMO section 4). */
+static void update_kahan(hr_segment *seg, int64_t row, const float *dw, hrk_sgd_args args)
+{
+    uint8_t *codes = hr_segment_row(seg, row);
+    uint16_t *comp = seg->comp + row * seg->width;
+    const float scale = seg->o.dtype.id == HR_I8R ? *hr_segment_scale(seg, row) : 1.0f;
+    for (int64_t d = 0; d < seg->width; d++) {
+        const float c = hr_dtype_load(seg->o.dtype, codes, d, scale) + hr_bf16_decode(comp[d]);
+        const float v = fmaf(-args.step, dw[d], args.keep * c);
+        const float next = hr_dtype_round(seg->o.dtype, HR_ROUND_NEAREST, v, 0);
+        hr_dtype_store(seg->o.dtype, codes, d, next, scale);
+        comp[d] = hr_bf16_encode(hr_round_nearest(v - next, HR_GRID_BF16));
+    }
+}
+
+/* It grows by a power of two when the largest new weight would not fit, and shrinks, exactly, when four times finer would still
+ * fit. Step 0 leaves everything as it is. */
+float hr_rows_fresh_scale(float scale, float most, hrk_sgd_args args)
+{
+    while (most > 127.0f * scale)
+        scale *= 2.0f;
+    while (args.step != 0 && most < 31.0f * scale && most > 0 && scale > 0x1p-40f)
+        scale *= 0.5f;
+    return scale;
+}
+
+/* A rescaled row is rounded by stream 9. */
+static void update_i8r(hr_segment *seg, const hr_tile_step *s, int64_t row, const float *dw, hrk_sgd_args args,
+                       hr_tile_scratch *scratch)
+{
+    int8_t *codes = (int8_t *)hr_segment_row(seg, row);
+    float *scale = hr_segment_scale(seg, row);
+    const float fresh = hr_rows_fresh_scale(*scale, s->k->absmax_i8r(seg->width, codes, *scale, dw, args), args);
+    const hr_rng rng = fresh == *scale ? s->rng : s->rescale_rng;
+    if (args.rounding != HR_ROUND_NEAREST)
+        s->k->draws(rng, (uint32_t)(seg->first_row + row), seg->width, scratch->draws);
+    s->k->sgd_i8r(seg->width, codes, *scale, fresh, dw, scratch->draws, args);
+    *scale = fresh;
+}
+
+hrk_sgd_args hr_rows_sgd_args(const hr_segment *seg, const hr_tile_step *s)
+{
+    const float lr = s->lr * seg->o.lr_scale;
+    return (hrk_sgd_args){.step = ldexpf(lr, seg->o.scale_log2) / s->new_alpha,
+                          .keep = s->eager ? 1.0f - lr * s->weight_decay : 1.0f,
+                          .rounding = seg->o.rounding,
+                          .dtype = seg->o.dtype};
+}
+
+bool hr_rows_whole(const hr_segment *seg)
+{
+    return seg->o.dtype.id == HR_I8R || seg->comp || seg->momentum;
+}
+
+void hr_rows_update(hr_segment *seg, const hr_tile_step *s, int64_t row, float *dw, hr_tile_scratch *scratch)
+{
+    const hrk_sgd_args args = hr_rows_sgd_args(seg, s);
+    if (seg->second)
+        apply_adam(seg, s, row, dw);
+    else if (seg->momentum)
+        apply_momentum(seg, s, row, dw);
+    if (seg->comp) {
+        update_kahan(seg, row, dw, args);
+    } else if (seg->o.dtype.id == HR_I8R) {
+        update_i8r(seg, s, row, dw, args, scratch);
+    } else {
+        if (args.rounding != HR_ROUND_NEAREST && seg->o.dtype.id != HR_F32)
+            s->k->draws(s->rng, (uint32_t)(seg->first_row + row), seg->width, scratch->draws);
+        s->k->sgd(seg->width, hr_segment_row(seg, row), dw, scratch->draws, args);
+    }
+}
+
+void hr_rows_halve(hr_segment *seg, hr_rng rng, int64_t row, int64_t rows)
+{
+    for (int64_t r = row; r < row + rows; r++) {
+        uint8_t *codes = hr_segment_row(seg, r);
+        if (seg->o.dtype.id == HR_I8R)
+            *hr_segment_scale(seg, r) *= 0.5f; /* exact */
+        for (int64_t d = 0; d < seg->width; d++) {
+            if (seg->o.dtype.id != HR_I8R) {
+                const uint16_t draw = hr_rng_draw16(rng, (uint32_t)(seg->first_row + r), (uint32_t)d);
+                const float half = 0.5f * hr_dtype_load(seg->o.dtype, codes, d, 1.0f);
+                const hr_rounding how = seg->o.rounding == HR_ROUND_NEAREST ? HR_ROUND_NEAREST : HR_ROUND_STOCHASTIC;
+                hr_dtype_store(seg->o.dtype, codes, d, hr_dtype_round(seg->o.dtype, how, half, draw), 1.0f);
+            }
+            if (seg->comp) {
+                uint16_t *c = seg->comp + r * seg->width + d;
+                *c = hr_bf16_encode(hr_round_nearest(0.5f * hr_bf16_decode(*c), HR_GRID_BF16));
+            }
+        }
+    }
+}
