@@ -188,7 +188,7 @@ HR_API void hr_dataset_describe(const hr_dataset *dataset, hr_dataset_info *out)
 
 typedef struct hr_plan {
     size_t bytes[HR_MEM_KINDS]; /* what the run will hold at its peak, by kind */
-    size_t total;               /* sum of the above */
+    size_t total;               /* at the same time: the sum of the above, or less */
     size_t mapped;              /* data set files the run will touch: page cache, counted in RSS */
     size_t process;             /* the process before the run */
     size_t machine;             /* memory this process may use (machine or cgroup limit) */

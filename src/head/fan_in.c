@@ -31,8 +31,7 @@ static void *stored_inputs(const hr_segment *seg, int64_t group)
     return (uint8_t *)seg->inputs[shard] + (size_t)((group - first) * seg->width) * hr_input_bytes(seg->dim);
 }
 
-/* As u32; the largest of them. */
-static uint32_t read_inputs(const hr_segment *seg, int64_t group, uint32_t *out)
+uint32_t hr_fan_in_read(const hr_segment *seg, int64_t group, uint32_t *out)
 {
     const void *from = stored_inputs(seg, group);
     uint32_t most = 0;
@@ -52,13 +51,13 @@ static bool tile_inputs(const hr_segment *seg, int64_t row, int64_t rows, hr_til
 {
     uint32_t most = 0;
     for (int64_t r = 0; r < rows; r += seg->group) {
-        const uint32_t own = read_inputs(seg, (row + r) / seg->group, scratch->inputs + r / seg->group * seg->width);
+        const uint32_t own = hr_fan_in_read(seg, (row + r) / seg->group, scratch->inputs + r / seg->group * seg->width);
         most = own > most ? own : most;
     }
     return most < seg->dim;
 }
 
-static void store_inputs(const hr_segment *seg, int64_t group, const uint32_t *inputs)
+void hr_fan_in_store(const hr_segment *seg, int64_t group, const uint32_t *inputs)
 {
     void *to = stored_inputs(seg, group);
     for (int64_t k = 0; k < seg->width; k++) {
@@ -96,7 +95,7 @@ void hr_fan_in_init(hr_segment *seg, uint64_t seed, int64_t row, int64_t rows)
         if (r % seg->group)
             continue;
         draw_inputs(rng, (uint32_t)(seg->first_row + r), seg->dim, seg->width, inputs);
-        store_inputs(seg, r / seg->group, inputs);
+        hr_fan_in_store(seg, r / seg->group, inputs);
     }
 }
 
@@ -105,7 +104,7 @@ bool hr_fan_in_valid(const hr_segment *seg)
     uint32_t inputs[HR_FAN_IN_MAX];
     bool valid = true;
     for (int64_t r = 0; r < seg->o.rows && valid; r += seg->group) {
-        valid = read_inputs(seg, r / seg->group, inputs) < seg->dim;
+        valid = hr_fan_in_read(seg, r / seg->group, inputs) < seg->dim;
         for (int64_t k = 1; k < seg->width; k++)
             valid = valid && inputs[k - 1] < inputs[k];
     }
@@ -173,7 +172,7 @@ static bool dot(const hr_segment *seg, const hrk_table *k, const hr_packed *x, i
     const float *from = x->x + query * x->x_step;
     for (int64_t r = row, next; r < row + rows; r = next) {
         next = smaller(row + rows, (r / seg->group + 1) * seg->group);
-        if (read_inputs(seg, r / seg->group, inputs) >= seg->dim)
+        if (hr_fan_in_read(seg, r / seg->group, inputs) >= seg->dim)
             return false;
         for (int64_t i = 0; i < seg->width; i++)
             xg[i] = from[inputs[i]];

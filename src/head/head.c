@@ -66,7 +66,7 @@ static bool has_family(const hr_head_options *o, hr_family_id family)
 typedef struct head_sizes {
     int64_t blocks, chunk_groups, group, partial;
     int levels, group_levels;
-    size_t local, xt, xp, xt16, xp16, xq, xc, scales, scratch, partials, stack, loss, counts, bias;
+    size_t local, xt, xp, xt16, xp16, xq, xc, scales, scratch, partials, stack, loss, counts, rewire, bias;
 } head_sizes;
 
 static head_sizes measure(const hr_head_options *o, int threads)
@@ -94,6 +94,7 @@ static head_sizes measure(const hr_head_options *o, int threads)
         s.stack = (size_t)(s.levels * s.partial) * sizeof(float);
         s.loss = (size_t)s.blocks * sizeof(double);
         s.counts = (size_t)s.blocks * sizeof(hr_head_counts);
+        s.rewire = o->rewire ? (size_t)s.blocks * sizeof(hr_rewire_part) : 0;
         s.bias = o->bias == HR_BIAS_PER_LABEL ? (size_t)o->labels * sizeof(float) : 0;
     }
     return s;
@@ -109,7 +110,7 @@ void hr_head_memory(const hr_head_options *o, int threads, size_t bytes[HR_MEM_K
     }
     bytes[HR_MEM_HEAD_STATE] = hr_add(bytes[HR_MEM_HEAD_STATE], s.bias);
     size_t scratch = s.xt + s.xp + s.xt16 + s.xp16 + s.xq + s.xc + s.scales + s.partials +
-                     s.local + s.stack + s.loss + s.counts + (size_t)threads * s.scratch + sizeof(hr_head);
+                     s.local + s.stack + s.loss + s.counts + s.rewire + (size_t)threads * s.scratch + sizeof(hr_head);
     bytes[HR_MEM_HEAD_SCRATCH] = hr_add(bytes[HR_MEM_HEAD_SCRATCH], scratch);
 }
 
@@ -245,7 +246,7 @@ static hr_status create_scratch(hr_head *head, const head_sizes *s)
         !take(ctx, s->xp, &x->xp) || !take(ctx, s->xt16, &x->xt16) || !take(ctx, s->xp16, &x->xp16) ||
         !take(ctx, s->xq, &x->xq) || !take(ctx, s->xc, &x->xc) || !take(ctx, s->scales, &x->x_scale) || !take(ctx, s->partials, &head->partials) ||
         !take(ctx, s->local, &head->local) || !take(ctx, s->stack, &head->stack) || !take(ctx, s->loss, &head->block_loss) ||
-        !take(ctx, s->counts, &head->block_counts))
+        !take(ctx, s->counts, &head->block_counts) || !take(ctx, s->rewire, &head->rewire_part))
         return HR_ERR_NOMEM;
     const int64_t padded = pad(head->o.max_batch, HRK_BP);
     x->x_error = x->x_scale + padded;
@@ -321,6 +322,7 @@ void hr_head_destroy(hr_head *head)
     hr_free(ctx, head->stack);
     hr_free(ctx, head->block_loss);
     hr_free(ctx, head->block_counts);
+    hr_free(ctx, head->rewire_part);
     hr_free(ctx, head->packed.xq);
     hr_free(ctx, head->packed.xc);
     hr_free(ctx, head->packed.x_scale);

@@ -65,6 +65,7 @@ typedef struct hr_head_options {
     hr_gradient gradient;    /* sparse: int8 logits, and a random sparse G with the same expectation (docs/numerics.md section 6) */
     float tau;               /* its threshold; below 0: from the batch, min(0.05, kappa / (lr_peak max |x|^2)) */
     float lr_peak;           /* the largest rate that will be asked for; used by tau < 0 only */
+    bool rewire;             /* hr_head_rewire will be called: books what it needs */
     int64_t chunk;           /* labels between two barriers; 0: chosen */
     uint64_t seed;
     unsigned first_tensor;   /* segment i takes t = first_tensor + 2i (weights), t + 1 (momentum) and t + 64 (Adam's second moment) */
@@ -103,6 +104,31 @@ hr_status hr_head_step(hr_head *head, const hr_head_batch *batch, float lr, uint
 /* HR_LOSS_GIVEN: the outputs h (rows, L), fma(weight, x) + bias, in f32; each is one chain of multiply-adds over its inputs, so an instance's
  * outputs do not depend on the batch it is in. */
 hr_status hr_head_forward(hr_head *head, int64_t rows, const float *x, float *h);
+
+/* ---- sparsity that moves (SET, Mocanu et al. 2018; RigL, Evci et al. 2020; Spartex, NeurIPS 2024) ---- */
+
+/* Which connections of the fan-in segments go: those of the smallest weights, a share `amount` of a segment's or of each label's; or all
+ * below `amount`. Of shared inputs the mean of |w| over the group decides. */
+typedef enum hr_prune { HR_PRUNE_FRACTION, HR_PRUNE_THRESHOLD, HR_PRUNE_PER_LABEL } hr_prune;
+/* What comes instead, in the same label or group: columns it does not read yet, any, or those where the batch's gradient is largest. */
+typedef enum hr_grow { HR_GROW_RANDOM, HR_GROW_GRADIENT } hr_grow;
+
+typedef struct hr_rewire {
+    hr_prune prune;
+    hr_grow grow;
+    float amount;
+    float init;                 /* new weights start uniform in +-init; 0: at zero. Optimizer state starts at zero */
+    uint64_t step;
+    const hr_head_batch *batch; /* HR_GROW_GRADIENT */
+} hr_rewire;
+
+typedef struct hr_rewire_counts {
+    int64_t connections, moved; /* of all fan-in segments (groups count once); pruned and grown */
+    double mean_weight;         /* of |w| before */
+} hr_rewire_counts;
+
+/* Moves connections; a function of the weights, the batch, the seed and the step. Inputs stay distinct and ascending. Never allocates. */
+hr_status hr_head_rewire(hr_head *head, const hr_rewire *rewire, hr_rewire_counts *counts);
 
 /* What the sparse gradient did in the last step; all zero for a dense head. */
 typedef struct hr_head_counts {

@@ -6,6 +6,12 @@
 
 enum { HR_TREE_LEVELS = 10 };
 
+/* What rewiring did in a block. */
+typedef struct hr_rewire_part {
+    int64_t slots, moved;
+    double weight;
+} hr_rewire_part;
+
 struct hr_head {
     hr_ctx *ctx;
     hr_head_options o;
@@ -27,6 +33,7 @@ struct hr_head {
     float *stack;                /* (levels, partial_size): sums of finished subtrees of chunks */
     double *block_loss;          /* (V) */
     hr_head_counts *block_counts; /* (V) of the last step */
+    hr_rewire_part *rewire_part; /* (V) of the last rewiring, or NULL */
     float tau;                   /* of the last step */
     bool exact_lists;            /* squared hinge, see hr_tile_step */
 };
@@ -43,5 +50,9 @@ hr_tile hr_head_tile_at(const hr_head *head, int64_t at, int64_t end);
 enum { HR_PACK_FORWARD = 1, HR_PACK_INT8 = 2, HR_PACK_BACKWARD = 4, HR_PACK_SCORES = 8 };
 void hr_head_pack(hr_head *head, int64_t rows, const float *x, unsigned what);
 hr_tile_scratch hr_head_scratch(hr_head *head, int worker);
+/* step.c: what a tile of `rows` labels from axis row `at` on needs to know of the batch; the caller adds rates and draws. */
+hr_tile_step hr_head_tile_step(hr_head *head, const hr_head_batch *batch, int segment, int64_t at, int64_t rows, float gscale);
+/* What the sum of all losses is multiplied by: the reduction and the task's weight. */
+double hr_head_loss_factor(const hr_head_options *o, const hr_head_batch *batch);
 
 #endif

@@ -94,7 +94,7 @@ typedef struct hr_backlog {
     int64_t *input, *at;
 } hr_backlog;
 
-enum { HR_LIST_STRIP = 16 };
+enum { HR_LIST_STRIP = 16, HR_REWIRE_BINS = 4096, HR_GROW_ROWS = 8 };
 
 /* Scratch of one worker, as large as the largest segment needs (tile.c). T: labels of a tile; K: width, padded to HRK_DP. */
 typedef struct hr_tile_scratch {
@@ -126,6 +126,9 @@ typedef struct hr_tile_scratch {
     float *chains;        /* (T * width, 16) */
     float *dxt;           /* (padded / BP, dim, BP) partial of dX of the segment's rows in a block; zero between blocks */
     bool dxt_used;
+    /* rewiring */
+    int64_t *histogram;   /* (HR_REWIRE_BINS) */
+    float *grow;          /* (HR_GROW_ROWS, dim) sizes of the gradient at all columns */
 } hr_tile_scratch;
 
 /* What a tile needs to know of the step. */
@@ -236,6 +239,8 @@ static inline int64_t hr_tile_place(int64_t t, int64_t b, int64_t rows)
 {
     return (b / HRK_BP * rows + t) * HRK_BP + b % HRK_BP;
 }
+/* Logits in scratch->g to their gradient, in place. */
+void hr_tile_gradient(const hr_segment *seg, const hr_tile_step *s, int64_t rows, hr_tile_scratch *scratch);
 double hr_tile_loss(const hr_tile_step *s, int64_t rows, const float *z, float zscale);
 /* From G in scratch->g and the decoded weights in scratch->w: dX, dW, biases, update. */
 void hr_tile_backward(hr_segment *seg, const hr_tile_step *s, int64_t row, int64_t rows, hr_tile_scratch *scratch);
@@ -274,6 +279,9 @@ void hr_backlog_flush(hr_tile_scratch *scratch, const hrk_table *k);
 void hr_fan_in_init(hr_segment *seg, uint64_t seed, int64_t row, int64_t rows);
 /* Whether all inputs lie within the slice and ascend, as they must before a step. */
 bool hr_fan_in_valid(const hr_segment *seg);
+/* The inputs of a group as u32; the largest of them. */
+uint32_t hr_fan_in_read(const hr_segment *seg, int64_t group, uint32_t *out);
+void hr_fan_in_store(const hr_segment *seg, int64_t group, const uint32_t *inputs);
 
 /* ---- dense_bf16.c: the three products of a dense tile with bf16 operands, from and to the places of the f32 ones ---- */
 

@@ -37,49 +37,55 @@ static int64_t block_end(const hr_head *head, int64_t block)
     return end < head->o.labels ? end : head->o.labels;
 }
 
+hr_tile_step hr_head_tile_step(hr_head *head, const hr_head_batch *batch, int segment, int64_t at, int64_t rows, float gscale)
+{
+    const int64_t p0 = first_positive(batch, at), p1 = first_positive(batch, at + rows);
+    return (hr_tile_step){
+        .k = &head->k,
+        .x = &head->view[segment],
+        .positives = batch->positives ? batch->positives + p0 : NULL,
+        .num_positives = p1 - p0,
+        .axis_row = at,
+        .loss_type = head->o.loss,
+        .gscale = gscale,
+        .bias_scalar = head->o.bias == HR_BIAS_NONE ? 0.0f : head->o.bias_value,
+        .bias = head->bias ? head->bias + at : NULL,
+        .low_precision = head->o.arith == HR_ARITH_ELMO,
+    };
+}
+
 static void run_block(const step_work *work, int64_t block, float *dx, hr_tile_scratch *scratch)
 {
     hr_head *head = work->head;
+    const hr_head_options *o = &head->o;
     const int64_t end = block_end(head, block);
-    hr_tile_step s = {
-        .k = &head->k,
-        .loss_type = head->o.loss,
-        .gscale = work->gscale,
-        .bias_scalar = head->o.bias == HR_BIAS_NONE ? 0.0f : head->o.bias_value,
-        .eager = head->o.eager_decay,
-        .low_precision = head->o.arith == HR_ARITH_ELMO,
-        .lr = work->lr,
-        .weight_decay = head->o.weight_decay,
-        .loss = work->want_loss ? &head->block_loss[block] : NULL,
-        .sparse = head->o.gradient == HR_GRADIENT_SPARSE,
-        .exact_lists = head->exact_lists,
-        .tau = head->tau,
-        .counts = &head->block_counts[block],
-        .h = work->batch->h,
-        .dh = head->o.loss == HR_LOSS_GIVEN ? work->batch->dh : NULL,
-        .units = head->o.labels,
-        .relu = head->o.relu,
-    };
     head->block_loss[block] = 0;
     for (int64_t at = block * head->block_rows; at < end;) {
         const hr_tile t = hr_head_tile_at(head, at, end);
         hr_segment *seg = &head->segment[t.segment];
-        const int64_t p0 = first_positive(work->batch, at), p1 = first_positive(work->batch, at + t.rows);
-        s.positives = work->batch->positives + p0;
-        s.num_positives = p1 - p0;
-        s.axis_row = at;
-        s.bias = head->bias ? head->bias + at : NULL;
-        s.x = &head->view[t.segment];
-        s.dx = dx + seg->first_column * head->packed.rows;
+        hr_tile_step s = hr_head_tile_step(head, work->batch, t.segment, at, t.rows, work->gscale);
+        s.eager = o->eager_decay;
+        s.lr = work->lr;
+        s.weight_decay = o->weight_decay;
         s.new_alpha = work->new_alpha[t.segment];
-        s.rng = hr_rng_make(head->o.seed, work->step, seg->tensor, HR_STREAM_ROUND);
-        s.sparse_rng = hr_rng_make(head->o.seed, work->step, seg->tensor, HR_STREAM_SPARSE);
-        s.refine_rng = hr_rng_make(head->o.seed, work->step, seg->tensor, HR_STREAM_REFINE);
-        s.rescale_rng = hr_rng_make(head->o.seed, work->step, seg->tensor, HR_STREAM_RESCALE);
-        s.momentum_rng = hr_rng_make(head->o.seed, work->step, seg->tensor + 1, HR_STREAM_STATE);
-        s.second_rng = hr_rng_make(head->o.seed, work->step, seg->tensor + 64, HR_STREAM_STATE);
         s.adam_rate = work->adam_rate[t.segment];
         s.adam_scale = work->adam_scale[t.segment];
+        s.rng = hr_rng_make(o->seed, work->step, seg->tensor, HR_STREAM_ROUND);
+        s.sparse_rng = hr_rng_make(o->seed, work->step, seg->tensor, HR_STREAM_SPARSE);
+        s.refine_rng = hr_rng_make(o->seed, work->step, seg->tensor, HR_STREAM_REFINE);
+        s.rescale_rng = hr_rng_make(o->seed, work->step, seg->tensor, HR_STREAM_RESCALE);
+        s.momentum_rng = hr_rng_make(o->seed, work->step, seg->tensor + 1, HR_STREAM_STATE);
+        s.second_rng = hr_rng_make(o->seed, work->step, seg->tensor + 64, HR_STREAM_STATE);
+        s.sparse = o->gradient == HR_GRADIENT_SPARSE;
+        s.exact_lists = head->exact_lists;
+        s.tau = head->tau;
+        s.counts = &head->block_counts[block];
+        s.dx = dx + seg->first_column * head->packed.rows;
+        s.loss = work->want_loss ? &head->block_loss[block] : NULL;
+        s.h = work->batch->h;
+        s.dh = o->loss == HR_LOSS_GIVEN ? work->batch->dh : NULL;
+        s.units = o->labels;
+        s.relu = o->relu;
         hr_tile_step_run(seg, &s, t.row, t.rows, scratch);
         at += t.rows;
         if (seg->family->settle && (at == end || t.row + t.rows == seg->o.rows))
@@ -230,8 +236,7 @@ static void unpack_dx(const hr_head *head, const float *total, float *dx)
     }
 }
 
-/* What the sum of all losses is multiplied by: the reduction and the task's weight. */
-static double loss_factor(const hr_head_options *o, const hr_head_batch *batch)
+double hr_head_loss_factor(const hr_head_options *o, const hr_head_batch *batch)
 {
     const double weight = batch->weight != 0 ? batch->weight : 1.0;
     switch (o->reduction) {
@@ -279,7 +284,7 @@ hr_status hr_head_step(hr_head *head, const hr_head_batch *batch, float lr, uint
 {
     HR_TRY(check_input(head, batch, lr));
     step_work work = {.head = head, .batch = batch, .lr = lr, .step = step, .want_loss = loss != NULL,
-                      .gscale = (float)loss_factor(&head->o, batch)};
+                      .gscale = (float)hr_head_loss_factor(&head->o, batch)};
     for (int i = 0; i < head->o.num_segments; i++) {
         const double t = (double)step + 1;
         work.adam_rate[i] = (float)(1 / (1 - pow(head->o.segment[i].beta1, t)));
@@ -313,7 +318,7 @@ hr_status hr_head_step(hr_head *head, const hr_head_batch *batch, float lr, uint
         *loss = 0;
         for (int64_t v = 0; v < head->blocks; v++)
             *loss += head->block_loss[v];
-        *loss *= loss_factor(&head->o, batch);
+        *loss *= hr_head_loss_factor(&head->o, batch);
     }
     return HR_OK;
 }

@@ -89,6 +89,8 @@ size_t hr_tile_scratch_make(uint8_t *memory, const hr_head_options *o, hr_tile_s
     TAKE(sorted, single);
     TAKE(chains, single * 16);
     TAKE(dxt, training * n.dxt * b);
+    TAKE(histogram, o->rewire ? HR_REWIRE_BINS : 0);
+    TAKE(grow, o->rewire ? HR_GROW_ROWS * pad(n.dxt, HRK_DP) : 0);
     TAKE(backlog.item, training * HR_BACKLOG_ITEMS);
     TAKE(backlog.label, n.labels);
     TAKE(backlog.start, n.labels + 1);
@@ -174,9 +176,10 @@ double hr_tile_loss(const hr_tile_step *s, int64_t rows, const float *z, float z
     return sum;
 }
 
-/* Logits to their gradient, in place: all as negatives, then the positives. */
-static void tile_gradient(const hr_segment *seg, const hr_tile_step *s, int64_t rows, float *z, float *zpos)
+/* All as negatives, then the positives. */
+void hr_tile_gradient(const hr_segment *seg, const hr_tile_step *s, int64_t rows, hr_tile_scratch *scratch)
 {
+    float *z = scratch->g, *zpos = scratch->zpos;
     const hrk_table *k = s->k;
     const float zscale = hr_rows_scale(seg);
     hrk_grad_args args = {.zscale = zscale, .bias = s->bias_scalar, .gscale = s->gscale, .low_precision = s->low_precision};
@@ -310,7 +313,7 @@ void hr_tile_step_run(hr_segment *seg, const hr_tile_step *s, int64_t row, int64
     seg->family->logits(seg, s->k, s->x, row, rows, scratch);
     if (s->loss)
         *s->loss += hr_tile_loss(s, rows, scratch->g, hr_rows_scale(seg));
-    tile_gradient(seg, s, rows, scratch->g, scratch->zpos);
+    hr_tile_gradient(seg, s, rows, scratch);
     if (s->exact_lists && hr_lists_from_gradient(seg, s, row, rows, scratch))
         return;
     hr_backlog_flush(scratch, s->k);

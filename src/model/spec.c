@@ -119,6 +119,18 @@ static hr_status segments(const hr_config *c, hr_head_options *o)
     return HR_OK;
 }
 
+static hr_status rewiring(const hr_config *c, hr_head_options *o)
+{
+    o->rewire = hr_config_choice(c, "head.rewire") != 0;
+    if (o->rewire && o->segment[o->num_segments - 1].family != HR_FAMILY_FAN_IN)
+        return hr_fail(hr_config_ctx(c), HR_ERR_CONFIG, "head.rewire=%s moves the connections of a fan_in head; set head.family=fan_in or "
+                       "head.rewire=none", hr_config_text(c, "head.rewire"));
+    if (o->rewire && hr_config_choice(c, "head.prune") != HR_PRUNE_THRESHOLD && hr_config_number(c, "head.prune_amount") > 1)
+        return hr_fail(hr_config_ctx(c), HR_ERR_CONFIG, "head.prune_amount is %s, expected a share of at most 1 with head.prune=%s",
+                       hr_config_text(c, "head.prune_amount"), hr_config_text(c, "head.prune"));
+    return HR_OK;
+}
+
 /* auto: few labels make dense gradients, for which the dense step is the faster one (docs/results.md). */
 static hr_gradient choose_gradient(const hr_config *c, const hr_head_options *h)
 {
@@ -222,6 +234,7 @@ hr_status hr_model_spec_make(const hr_config *c, const hr_dataset *ds, int64_t m
     const hr_segment_options *last = &h->segment[h->num_segments - 1];
     h->init = (float)(hr_config_number(c, "head.init") / sqrt((double)(last->fan_in > 0 ? last->fan_in : h->dim)));
     h->gradient = choose_gradient(c, h);
+    HR_TRY(rewiring(c, h));
     HR_TRY(hr_encoder_check(ctx, &out->encoder));
     if (out->layer.labels > 0)
         HR_TRY(hr_head_check(ctx, &out->layer));
@@ -234,12 +247,12 @@ void hr_model_memory(const hr_model_spec *spec, int threads, size_t bytes[HR_MEM
 {
     hr_encoder_memory(&spec->encoder, threads, bytes);
     hr_head_memory(&spec->head, threads, bytes);
+    if (spec->grouping_bytes > bytes[HR_MEM_HEAD_WEIGHTS])
+        bytes[HR_MEM_HEAD_WEIGHTS] = spec->grouping_bytes;
     if (spec->layer.labels > 0) {
         hr_head_memory(&spec->layer, threads, bytes);
         bytes[HR_MEM_BATCH] = hr_add(bytes[HR_MEM_BATCH], hr_mul((size_t)spec->layer.max_batch, (size_t)spec->layer.dim * sizeof(float)));
     }
-    if (spec->grouping_bytes > bytes[HR_MEM_HEAD_WEIGHTS])
-        bytes[HR_MEM_HEAD_WEIGHTS] = spec->grouping_bytes;
     bytes[HR_MEM_OTHER] = hr_add(bytes[HR_MEM_OTHER], sizeof(hr_model));
     bytes[HR_MEM_HEAD_STATE] = hr_add(bytes[HR_MEM_HEAD_STATE], hr_mul((size_t)spec->head.labels, sizeof(uint32_t)));
     bytes[HR_MEM_BATCH] = hr_add(bytes[HR_MEM_BATCH],

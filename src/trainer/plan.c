@@ -67,6 +67,18 @@ static void plan_checkpoint(size_t bytes[HR_MEM_KINDS])
     add(&bytes[HR_MEM_OTHER], hr_add((content >> 20) * 16, 32 << 10));
 }
 
+/* Grouping the labels, before there are weights, may take more of their kind than they do; then nothing else of size is there. */
+static size_t total_of(const hr_model_spec *spec, const size_t bytes[HR_MEM_KINDS])
+{
+    size_t sum = 0, head[HR_MEM_KINDS] = {0};
+    for (int k = 0; k < HR_MEM_KINDS; k++)
+        add(&sum, bytes[k]);
+    hr_head_memory(&spec->head, 1, head);
+    const size_t before = spec->grouping_bytes > head[HR_MEM_HEAD_WEIGHTS] ? spec->grouping_bytes - head[HR_MEM_HEAD_WEIGHTS] : 0;
+    const size_t grouping = hr_add(spec->grouping_bytes, bytes[HR_MEM_EVAL]);
+    return sum - before > grouping ? sum - before : grouping;
+}
+
 hr_status hr_plan_make(hr_ctx *ctx, const hr_config *config, hr_plan *out)
 {
     *out = (hr_plan){.process = hr_process_rss(), .machine = hr_machine_memory()};
@@ -87,8 +99,7 @@ hr_status hr_plan_make(hr_ctx *ctx, const hr_config *config, hr_plan *out)
         plan_checkpoint(out->bytes);
         add(&out->bytes[HR_MEM_OTHER], sizeof(hr_run));
         out->mapped = ds->mapped_bytes;
-        for (int k = 0; k < HR_MEM_KINDS; k++)
-            add(&out->total, out->bytes[k]);
+        out->total = total_of(&spec, out->bytes);
         out->fits = hr_add(out->total, hr_add(out->mapped, out->process)) <= out->machine;
     }
     hr_dataset_close(ds);

@@ -166,6 +166,37 @@ static hr_status train_step(hr_run *run, double *loss)
     return HR_OK;
 }
 
+/* Whether connections move after the step that has just been done. */
+static bool rewiring_due(const hr_run *run)
+{
+    const int64_t every = hr_config_int(run->config, "head.rewire_every");
+    const double until = hr_config_number(run->config, "head.rewire_until") * (double)run->total_steps;
+    return run->spec.head.rewire && run->step % every == 0 && (double)run->step < until;
+}
+
+/* With the batch of that step still at hand. */
+static hr_status rewire(hr_run *run)
+{
+    const hr_config *c = run->config;
+    const double until = hr_config_number(c, "head.rewire_until") * (double)run->total_steps, pi = 3.141592653589793;
+    const bool cosine = hr_config_choice(c, "head.prune_anneal") == 0;
+    const double share = cosine ? 0.5 * (1 + cos(pi * (double)run->step / until)) : 1;
+    const hr_head_batch batch = {.rows = run->batch.rows, .x = run->model->h, .num_positives = run->batch.num_positives,
+                                 .positives = run->batch.positives};
+    const hr_rewire r = {.prune = (hr_prune)hr_config_choice(c, "head.prune"),
+                         .grow = hr_config_choice(c, "head.rewire") == 2 ? HR_GROW_GRADIENT : HR_GROW_RANDOM,
+                         .amount = (float)(hr_config_number(c, "head.prune_amount") * share),
+                         .init = (float)(hr_config_number(c, "head.grow_init") / sqrt((double)hr_config_int(c, "head.fan_in"))),
+                         .step = (uint64_t)run->step,
+                         .batch = &batch};
+    hr_rewire_counts n;
+    HR_TRY(hr_head_rewire(run->model->head, &r, &n));
+    return hr_run_log(run, "{\"event\":\"rewire\",\"step\":%lld,\"connections\":%lld,\"pruned\":%lld,\"grown\":%lld,"
+                           "\"survived\":%lld,\"amount\":%s,\"mean_weight\":%s}",
+                      (long long)run->step, (long long)n.connections, (long long)n.moved, (long long)n.moved,
+                      (long long)(n.connections - n.moved), hr_number((double)r.amount, 6).text, hr_number(n.mean_weight, 6).text);
+}
+
 static hr_number_text epochs_done(const hr_run *run)
 {
     return hr_number((double)run->step / (double)run->steps_per_epoch, 6);
@@ -311,6 +342,8 @@ static hr_status loop(hr_run *run)
         double loss = 0;
         const bool want_loss = loss_every > 0 && run->step % loss_every == 0;
         HR_TRY(train_step(run, want_loss ? &loss : NULL));
+        if (rewiring_due(run))
+            HR_TRY(rewire(run));
         HR_TRY(after_step(run, want_loss ? &loss : NULL));
         if (hr_ctx_interrupted(run->ctx) && after_update(run))
             return stop_now(run);

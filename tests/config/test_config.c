@@ -144,7 +144,7 @@ static const struct {
     {"\nhead:\n  dtpye: e4m3\n", "line 3, column 3: unknown key 'head.dtpye'; did you mean 'head.dtype'?"},
     {"dtype: e4m3\n", "unknown key 'dtype'; did you mean 'head.dtype' or 'layer.dtype'?"},
     {"encoder:\n  dtype: e4m3\n", "did you mean 'head.dtype' or 'layer.dtype'?"},
-    {"lr: 1\n", "did you mean 'encoder.lr' or 'head.lr'?"},
+    {"lr: 1\n", "did you mean 'encoder.lr' or 'head.lr' or 'layer.lr'?"},
     {"sede: 1\n", "did you mean 'seed'?"},
     {"haed: {lr: 1}\n", "unknown key 'haed'"},
     {"xyzzyxyzzy: 1\n", "unknown key 'xyzzyxyzzy'"},

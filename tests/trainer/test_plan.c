@@ -74,6 +74,10 @@ static void test_plan(void **state)
         "head.dtype=e4m3 train.batch=7 train.accumulate=5 encoder.residual=false train.max_steps=30",
         "head.dtype=e4m3 train.augment=true train.epochs=1 train.batch=256 encoder.dim=129",
         "head.dtype=e3m4 train.validation=0 head.chunk=1",
+        "head.dtype=e4m3 head.family=fan_in head.fan_in=20 encoder.dim=200 head.rewire=gradient head.rewire_every=2",
+        "head.dtype=i8r head.family=fan_in head.fan_in=16 head.group=64 head.gradient=sparse head.dense_ratio=0.05 encoder.dim=128",
+        "head.dtype=bf16 head.family=fan_in head.fan_in=30 head.optimizer=adam head.group=16 layer.width=3000 head.init=1",
+        "head.dtype=e4m3 layer.width=32 layer.dtype=bf16 layer.state_dtype=f32 head.init=1 train.accumulate=2",
         "head.dtype=e4m3 encoder.dim=513 train.accumulate=4 train.batch=50 loss.every=1",
     };
     const fixture *f = *state;

@@ -110,6 +110,13 @@ static void test_matrix(void **state)
         "head.dtype=e4m3 train.schedule=plateau train.plateau_patience=0 train.gamma=0.5 train.epochs=8 head.lr=0.01",
         "head.dtype=bf16 encoder.feature_dropout=0.3 encoder.weight_decay=0.1 train.schedule=multistep eval.every=0",
         "head.dtype=e4m3 train.validation=0 loss.every=2 loss.reduction=mean_labels head.lr=50 train.max_steps=9",
+        "head.dtype=e4m3 head.family=fan_in head.fan_in=12 head.weight_decay=0.02 head.lr=20 head.rewire=random head.rewire_every=3",
+        "head.dtype=i8r head.family=fan_in head.fan_in=9 head.group=32 head.gradient=sparse head.dense_ratio=0.1 head.dense_dtype=bf16",
+        "head.dtype=bf16 head.family=fan_in head.fan_in=16 head.optimizer=adam head.state_dtype=f32 head.lr=0.01 head.kahan_top=70 "
+        "head.rewire=gradient head.rewire_every=2 head.rewire_until=1 head.prune=per_label head.grow_init=1",
+        "head.dtype=e4m3 head.family=fan_in head.fan_in=16 head.group=16 head.grouping=random layer.width=100 layer.dtype=e4m3 head.init=1",
+        "head.dtype=f32 head.optimizer=adam head.lr=0.01 layer.width=1500 layer.fan_in=5 layer.dtype=bf16 train.accumulate=2 head.init=1",
+        "head.dtype=e4m3 layer.width=20 layer.activation=none layer.optimizer=sgd layer.lr=0.1 head.init=1",
         "head.dtype=e2m3 train.schedule=linear train.augment=true train.batch=1024 train.epochs=1 train.validation_max=3",
     };
     const fixture *f = *state;
