@@ -12,22 +12,29 @@
 #include "kernels/kernels.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
-enum { LABELS = 128, DIM = 768, BATCH = 256, WEIGHTS = LABELS * DIM, INPUTS = BATCH * DIM, LOGITS = LABELS * BATCH };
+enum { LABELS = 128, DIM = 768, BATCH = 256, WEIGHTS = LABELS * DIM, INPUTS = BATCH * DIM };
+enum { OWN = 192, FAN_IN = 32, SHARED = 64, LOGITS = OWN * BATCH }; /* labels with inputs of their own; labels and inputs of a group */
 enum { STRIP = 24, ENTRIES = 2, ROUNDS = 15, VARIANTS = 16 }; /* STRIP rows at a time are updated (head/dense.c) */
 
-/* A tile in the layouts of kernels.h; T and B are multiples of HRK_BP, D of HRK_DP. */
+/* A tile in the layouts of kernels.h; T and B are multiples of HRK_BP, D of HRK_DP. Of fan-in it has F labels with K inputs each, and G
+ * labels that share G inputs. */
 typedef struct bench_data {
     _Alignas(64) float w[WEIGHTS], dw[WEIGHTS], m[WEIGHTS], v[WEIGHTS], x[INPUTS], dx[INPUTS], z[LOGITS], g[LOGITS];
     uint32_t w16[WEIGHTS / 2], x16[INPUTS / 2], g16[LOGITS / 2], row[LOGITS];
     uint8_t codes[4 * WEIGHTS], xq[INPUTS];
     int8_t q[WEIGHTS];
     uint16_t draws[WEIGHTS];
-    float w_scale[LABELS], x_scale[BATCH], x_size[BATCH], limit[BATCH];
-    int32_t w_sum[LABELS];
-    int64_t label[LABELS], start[LABELS + 1]; /* lists of ENTRIES each */
-    int64_t T, D, B;
+    float w_scale[OWN], x_scale[BATCH], x_size[BATCH], limit[BATCH];
+    int32_t w_sum[OWN];
+    int64_t label[OWN], start[OWN + 1]; /* lists of ENTRIES each */
+    uint32_t own[OWN * FAN_IN], shared[SHARED];
+    int64_t input[OWN], at[OWN]; /* of the own inputs: the first of a label, and how many are done */
+    hrk_link links[OWN * FAN_IN];
+    float chains[OWN * FAN_IN * 16];
+    int64_t T, D, B, F, K, G;
     hr_dtype type;
     hrk_sgd_args sgd; /* its step changes sign from tile to tile, so that what is updated stays where it is */
     hr_rng rng;
@@ -43,7 +50,8 @@ static void *code(bench_data *d, int64_t t, int64_t column)
 typedef struct bench_case {
     void (*run)(const hrk_table *k, bench_data *d);
     enum { NO_TYPE, ANY_TYPE, FLOATS, INT8 } types; /* of codes */
-    enum { PER_WEIGHT, PER_LOGIT, PER_PRODUCT, PER_PRODUCT_TWICE } unit;
+    enum { PER_WEIGHT, PER_LOGIT, PER_PRODUCT, PER_PRODUCT_TWICE, PER_INPUT, PER_OWN, PER_OWN_PRODUCT, PER_OWN_PRODUCT_TWICE, PER_SHARED,
+           PER_SHARED_PRODUCT } unit;
 } bench_case;
 
 #define CASE(operation, types, unit, ...)                                                                              \
@@ -55,6 +63,8 @@ typedef struct bench_case {
 #define EACH_LABEL for (int64_t t = 0; t < d->T; t++)
 #define EACH_INPUTS for (int64_t b = 0; b < d->B; b += HRK_BP)
 #define EACH_COLUMNS for (int64_t c = 0; c < d->D; c += HRK_DP)
+#define EACH_INSTANCES for (int64_t b = 0; b < d->B; b += HRK_IP)
+#define IP_PITCH ((d->B + HRK_IP - 1) / HRK_IP * HRK_IP)
 #define EACH_STRIP for (int64_t t = 0, n; n = d->T - t < STRIP ? d->T - t : STRIP, n > 0; t += n)
 
 CASE(gemm_panel_bp, NO_TYPE, PER_PRODUCT, const hrk_left w = {d->w, HRK_DP, 1, HRK_DP, d->T * HRK_DP};
@@ -110,6 +120,29 @@ CASE(dot, ANY_TYPE, PER_WEIGHT, float out[STRIP]; EACH_STRIP k->dot(n, d->D, cod
      d->w_scale + t, d->type, d->x, out))
 CASE(reach, NO_TYPE, PER_LOGIT, const hrk_reach_args args = {1, 0, 0.01f, 0.01f};
      EACH_LABEL EACH_INPUTS k->reach(d->z + b * d->T + t * HRK_BP, args, d->x_size + b, d->x_size + b, d->limit + b))
+CASE(fan_logits, NO_TYPE, PER_OWN_PRODUCT, const hrk_left w = {d->w, HRK_DP, 1, HRK_DP, d->F * HRK_DP};
+     EACH_INPUTS k->fan_logits(d->F, d->K, d->own, w, d->x + b * d->D, d->z + b * d->F))
+CASE(fan_backward, NO_TYPE, PER_OWN_PRODUCT_TWICE, const int64_t panels = d->B / HRK_BP;
+     for (int64_t p = 0, n; n = panels - p < HRK_FAN_PANELS ? panels - p : HRK_FAN_PANELS, n > 0; p += n)
+         k->fan_backward(d->F * d->K, d->links, (hrk_fan_args){.g = d->g + p * d->F * HRK_BP, .x = d->x + p * d->D * HRK_BP,
+         .dx = d->dx + p * d->D * HRK_BP, .chains = d->chains, .dw = d->dw, .panels = n, .g_step = d->F * HRK_BP,
+         .x_step = d->D * HRK_BP, .dx_step = d->D * HRK_BP, .first = p == 0, .last = p + n == panels}))
+CASE(dots, NO_TYPE, PER_SHARED_PRODUCT,
+     k->dots(d->G, d->G, d->B / HRK_BP, d->g, d->G * HRK_BP, d->x, d->G * HRK_BP, d->dw, HRK_DP))
+CASE(gather, NO_TYPE, PER_SHARED, EACH_INPUTS k->gather(d->G, d->shared, d->x + b * d->D, d->z + b * d->G))
+CASE(scatter, NO_TYPE, PER_SHARED, EACH_INPUTS k->scatter(d->G, d->shared, d->g + b * d->G, d->dx + b * d->D))
+CASE(add_transposed, NO_TYPE, PER_INPUT,
+     EACH_INPUTS EACH_COLUMNS k->add_transposed(HRK_BP, HRK_DP, d->x + b * d->D + c * HRK_BP, d->dx + c * d->B + b * HRK_DP))
+CASE(gather_i8, NO_TYPE, PER_SHARED,
+     EACH_INSTANCES k->gather_i8(d->G, d->shared, d->xq + b, IP_PITCH, d->codes + b * d->G))
+CASE(fan_i8, NO_TYPE, PER_OWN_PRODUCT,
+     EACH_INSTANCES k->fan_i8(d->F, d->K, d->own, (hrk_fan_i8_args){.w = d->q, .w_sum = d->w_sum, .w_scale = d->w_scale,
+     .x_scale = d->x_scale + b, .xc = d->xq + b, .pitch = IP_PITCH, .c = d->z + b * d->F, .step = d->F * HRK_BP,
+     .panels = d->B - b > HRK_BP ? 2 : 1}))
+CASE(fan_lists, NO_TYPE, PER_OWN, const hrk_lists l = {d->F, d->label, d->start, d->row, d->g, NULL, NULL};
+     memset(d->at, 0, sizeof d->at);
+     EACH_COLUMNS k->fan_lists(&l, d->K, (hrk_fan_lists_args){.inputs = d->own, .wide = 1, .input = d->input, .at = d->at, .sw = d->w,
+     .x = d->x, .dx = d->dx, .dw = d->dw, .step = d->B * HRK_DP, .end = (uint32_t)(c + HRK_DP)}))
 CASE(drain, NO_TYPE, PER_WEIGHT, EACH_LABEL k->drain(d->D, d->dw + t * d->D, d->w + t * d->D))
 CASE(axpy, NO_TYPE, PER_WEIGHT, EACH_LABEL k->axpy(d->D, d->sgd.step, d->dw + t * d->D, d->w + t * d->D))
 CASE(adam, NO_TYPE, PER_WEIGHT, const hrk_adam_args args = {0.1f, 0.001f, 0.002f, 1.5f, 1e-8f, 0.999f};
@@ -143,10 +176,32 @@ static void fill_uniform(float *p, int64_t n, float scale, unsigned tensor)
         p[i] = scale * ((float)hr_rng_draw16(rng, 0, (uint32_t)i) / 32768.0f - 1.0f);
 }
 
+static int by_column(const void *one, const void *two)
+{
+    const hrk_link *a = one, *b = two;
+    const uint32_t x = a->column == b->column ? a->row : a->column, y = a->column == b->column ? b->row : b->column;
+    return (x > y) - (x < y);
+}
+
+/* Input k is one of the k-th of K parts of the columns. */
+static void make_inputs(bench_data *d)
+{
+    const hr_rng rng = hr_rng_make(1, 2, 3, HR_STREAM_REWIRE);
+    for (int64_t i = 0; i < d->F * d->K; i++) {
+        const int64_t part = d->D / d->K, t = i / d->K, k = i % d->K;
+        d->own[i] = (uint32_t)(k * part + hr_rng_draw16(rng, (uint32_t)t, (uint32_t)k) % part);
+        d->links[i] = (hrk_link){d->own[i], (uint32_t)t, (uint32_t)(t * HRK_DP + k), 0.05f};
+        d->input[t] = t * d->K;
+    }
+    for (int64_t k = 0; k < d->G; k++)
+        d->shared[k] = (uint32_t)(k * (d->D / d->G) + hr_rng_draw16(rng, (uint32_t)d->F, (uint32_t)k) % (d->D / d->G));
+    qsort(d->links, (size_t)(d->F * d->K), sizeof *d->links, by_column);
+}
+
 /* Weights of +-0.05, in 8-bit floats with the usual factor of 2^6, in int8 with a row scale; X of +-1. */
 static void make_data(bench_data *d, hr_dtype type)
 {
-    const int64_t weights = d->T * d->D, inputs = d->B * d->D, logits = d->T * d->B;
+    const int64_t weights = d->T * d->D, inputs = d->B * d->D, logits = (d->T > d->F ? d->T : d->F) * d->B;
     const hrk_table ref = hrk_table_make(HR_ISA_REF);
     const bool int8 = type.id == HR_I8R;
     d->type = type;
@@ -175,13 +230,14 @@ static void make_data(bench_data *d, hr_dtype type)
         d->xq[i] = (uint8_t)(1 + i * 91 % 255);
     for (int64_t i = 0; i < logits; i++)
         d->row[i] = (uint32_t)(i * 37 % d->B);
-    for (int64_t t = 0; t < d->T; t++) {
+    for (int64_t t = 0; t < (d->T > d->F ? d->T : d->F); t++) {
         d->w_scale[t] = int8 ? 0x1p-11f : 1;
         d->label[t] = t;
         d->start[t + 1] = ENTRIES * (t + 1);
     }
     for (int64_t b = 0; b < d->B; b++)
         d->x_scale[b] = d->x_size[b] = d->limit[b] = 1;
+    make_inputs(d);
 }
 
 /* ---- turns ---- */
@@ -208,12 +264,15 @@ static double take_turn(const bench_entry *e, bench_data *d)
 
 static void print_entry(const bench_entry *e, const bench_data *d, const char *type, double seconds, double ratio, bool json)
 {
-    static const char *const names[] = {"weights", "logits", "products", "products"};
+    static const char *const names[] = {"weights", "logits", "products", "products", "inputs", "weights", "products", "products", "inputs",
+                                        "products"};
     const bench_kernel *k = e->kernel;
-    const int64_t weights = d->T * d->D, units[] = {weights, d->T * d->B, weights * d->B, 2 * weights * d->B};
+    const int64_t weights = d->T * d->D, own = d->F * d->K;
+    const int64_t units[] = {weights, d->T * d->B, weights * d->B, 2 * weights * d->B, d->D * d->B, own, own * d->B, 2 * own * d->B,
+                             d->G * d->B, d->G * d->G * d->B};
     printf(json ? "{\"operation\": \"%s\", \"type\": \"%s\", \"variant\": \"%s\", \"us\": %.3f, \"per_ns\": %.4f, \"unit\": \"%s\", "
                   "\"ratio\": %.3f}\n"
-                : "%-13s %-4s %-10s %10.1f us %8.2f %-8s a ns %8.2fx\n",
+                : "%-14s %-4s %-10s %10.1f us %8.2f %-8s a ns %8.2fx\n",
            k->operation, type, k->variant, seconds * 1e6, (double)units[k->how->unit] / seconds * 1e-9, names[k->how->unit], ratio);
     fflush(stdout);
 }
@@ -268,7 +327,7 @@ static int usage(void)
 
 int main(int argc, char **argv)
 {
-    static bench_data data = {.T = LABELS, .D = DIM, .B = BATCH};
+    static bench_data data = {.T = LABELS, .D = DIM, .B = BATCH, .F = OWN, .K = FAN_IN, .G = SHARED};
     bench_options o = {.types = "f32,bf16,e4m3,i8r"};
     for (; argc > 1 && !strncmp(argv[1], "--", 2); argc--, argv++) {
         if (!strcmp(argv[1], "--types") && argc > 2)
@@ -276,7 +335,7 @@ int main(int argc, char **argv)
         else if (!strcmp(argv[1], "--json"))
             o.json = true;
         else if (!strcmp(argv[1], "--quick"))
-            o.quick = true, data.T = 32, data.D = 64, data.B = 32;
+            o.quick = true, data.T = 32, data.D = 64, data.B = 32, data.F = 24, data.K = 16, data.G = 32;
         else
             return usage();
     }

@@ -6,14 +6,13 @@
 
 #define HRK_VL 4
 #define FAN_COLUMN 1
+#define HRK_REGISTER(v) "+w"(v)
 typedef float32x4_t native;
 #define HRK_FMA(a, b, c) ((vec)vfmaq_f32((float32x4_t)(c), (float32x4_t)(a), (float32x4_t)(b)))
 
-static inline float add_chains(const native *sum)
+static inline float32x4_t add_to_four(const native *sum)
 {
-    const float32x4_t q = vaddq_f32(vaddq_f32(sum[0], sum[2]), vaddq_f32(sum[1], sum[3]));
-    const float32x2_t h = vadd_f32(vget_low_f32(q), vget_high_f32(q));
-    return vget_lane_f32(h, 0) + vget_lane_f32(h, 1);
+    return vaddq_f32(vaddq_f32(sum[0], sum[2]), vaddq_f32(sum[1], sum[3]));
 }
 #include "kernels/body/fan.h"
 #include "kernels/body/fan_lists.h"

@@ -1,10 +1,11 @@
-/* Fan-in products. Included with HRK_VL, HRK_FMA and add_chains (sparse.h's), and FAN_COLUMN: the panels of which x and dx of a column stay
- * in registers over all its links. */
+/* Fan-in products. Included with HRK_VL, HRK_FMA, HRK_REGISTER (asm's constraint for a vector), add_to_four, which adds chains i and i + 8,
+ * then i and i + 4, and FAN_COLUMN: the panels of which x and dx of a column stay in registers over all its links. */
 #include "kernels/body/variant.h"
 
 #define INLINE static inline __attribute__((always_inline))
 
 typedef float vec __attribute__((vector_size(HRK_VL * 4), aligned(4), may_alias));
+typedef float four __attribute__((vector_size(16), aligned(4), may_alias));
 enum { CHAINS = 16 / HRK_VL, PER_PANEL = HRK_BP / HRK_VL };
 
 INLINE vec load(const float *p)
@@ -15,6 +16,31 @@ INLINE vec load(const float *p)
 INLINE void store(float *p, vec v)
 {
     *(vec *)(void *)p = v;
+}
+
+/* ---- sums, as hrk_dot_fn adds its chains ---- */
+
+INLINE four to_four(const vec *chain)
+{
+    native sum[CHAINS];
+    for (int c = 0; c < CHAINS; c++)
+        sum[c] = (native)chain[c];
+    return (four)add_to_four(sum);
+}
+
+INLINE float sum_chains(const vec *chain)
+{
+    const four q = to_four(chain), h = q + __builtin_shufflevector(q, q, 2, 3, 2, 3);
+    return h[0] + h[1];
+}
+
+/* Four sums at once. */
+INLINE four sum_each(const vec (*chain)[CHAINS])
+{
+    const four a = to_four(chain[0]), b = to_four(chain[1]), c = to_four(chain[2]), d = to_four(chain[3]);
+    const four ab = __builtin_shufflevector(a, b, 0, 4, 1, 5) + __builtin_shufflevector(a, b, 2, 6, 3, 7);
+    const four cd = __builtin_shufflevector(c, d, 0, 4, 1, 5) + __builtin_shufflevector(c, d, 2, 6, 3, 7);
+    return __builtin_shufflevector(ab, cd, 0, 1, 4, 5) + __builtin_shufflevector(ab, cd, 2, 3, 6, 7);
 }
 
 /* ---- logits ---- */
@@ -51,73 +77,106 @@ HRK_BEGIN(void, fan_logits, int64_t M, int64_t K, const uint32_t *inputs, hrk_le
 
 /* ---- backward ---- */
 
-INLINE void finish_link(const hrk_link *l, int64_t i, const vec *chain, const hrk_fan_args *a)
-{
-    if (a->last)
-        a->dw[l->slot] = add_chains((const native *)chain);
-    else
-        for (int c = 0; c < CHAINS; c++)
-            store(a->chains + i * 16 + c * HRK_VL, chain[c]);
-}
+/* Some links of one column, in panels [p, p + panels). Link i's chains are at from + 16 i (NULL: zero) and go to to + 16 i (NULL: dw). */
+typedef struct column_links {
+    const hrk_link *links;
+    int64_t count, p;
+    const float *from;
+    float *to;
+} column_links;
 
-INLINE void begin_link(int64_t i, vec *chain, const hrk_fan_args *a)
+INLINE void begin_link(const int from, const column_links *l, int64_t i, vec *chain)
 {
     for (int c = 0; c < CHAINS; c++)
-        chain[c] = a->first ? (vec){0} : load(a->chains + i * 16 + c * HRK_VL);
+        chain[c] = from ? load(l->from + i * 16 + c * HRK_VL) : (vec){0};
 }
 
-/* The links [i, end) of one column, x and dx of `panels` panels in registers. */
-INLINE void column_backward(const int panels, int64_t i, int64_t end, const hrk_link *links, const hrk_fan_args *a)
+INLINE void finish_link(const int to, const column_links *l, int64_t i, const vec *chain, float *dw)
 {
-    vec x[FAN_COLUMN * PER_PANEL], dx[FAN_COLUMN * PER_PANEL];
-    const int64_t at = (int64_t)links[i].column * HRK_BP;
-    for (int v = 0; v < panels * PER_PANEL; v++) {
-        x[v] = load(a->x + v / PER_PANEL * a->x_step + at + v % PER_PANEL * HRK_VL);
-        dx[v] = load(a->dx + v / PER_PANEL * a->dx_step + at + v % PER_PANEL * HRK_VL);
-    }
-    for (; i < end; i++) {
-        const float *g = a->g + (int64_t)links[i].row * HRK_BP;
-        const vec w = links[i].w - (vec){0};
-        vec chain[CHAINS];
-        begin_link(i, chain, a);
-        for (int v = 0; v < panels * PER_PANEL; v++) {
-            const vec gv = load(g + v / PER_PANEL * a->g_step + v % PER_PANEL * HRK_VL);
-            dx[v] = HRK_FMA(w, gv, dx[v]);
-            chain[v % CHAINS] = HRK_FMA(gv, x[v], chain[v % CHAINS]);
-        }
-        finish_link(&links[i], i, chain, a);
+    if (!to)
+        dw[l->links[i].slot] = sum_chains(chain);
+    for (int c = 0; c < CHAINS && to; c++)
+        store(l->to + i * 16 + c * HRK_VL, chain[c]);
+}
+
+/* Links i .. i + side - 1: their chains take turns, dx takes them one after the other. */
+INLINE void side_by_side(const int side, const int panels, const int from, const int to, const column_links *l, int64_t i,
+                         const hrk_fan_args *a, const vec *x, vec *dx)
+{
+    vec w[2], chain[2][CHAINS];
+    const float *g[2];
+    for (int s = 0; s < side; s++) {
+        g[s] = a->g + l->p * a->g_step + (int64_t)l->links[i + s].row * HRK_BP;
+        w[s] = l->links[i + s].w - (vec){0};
+        begin_link(from, l, i + s, chain[s]);
     }
     for (int v = 0; v < panels * PER_PANEL; v++)
-        store(a->dx + v / PER_PANEL * a->dx_step + at + v % PER_PANEL * HRK_VL, dx[v]);
+        for (int s = 0; s < side; s++) {
+            vec gv = load(g[s] + v / PER_PANEL * a->g_step + v % PER_PANEL * HRK_VL);
+            __asm__("" : HRK_REGISTER(gv)); /* or gcc loads it twice */
+            dx[v] = HRK_FMA(w[s], gv, dx[v]);
+            chain[s][v % CHAINS] = HRK_FMA(gv, x[v], chain[s][v % CHAINS]);
+        }
+    for (int s = 0; s < side; s++)
+        finish_link(to, l, i + s, chain[s], a->dw);
 }
 
-/* One link, any number of panels. */
-INLINE void link_backward(int64_t i, const hrk_link *l, const hrk_fan_args *a)
+/* x and dx of the panels stay in registers. */
+INLINE void column_panels(const int panels, const int from, const int to, const column_links *l, const hrk_fan_args *a)
 {
-    const float *g = a->g + (int64_t)l->row * HRK_BP, *x = a->x + (int64_t)l->column * HRK_BP;
-    float *dx = a->dx + (int64_t)l->column * HRK_BP;
-    const vec w = l->w - (vec){0};
-    vec chain[CHAINS];
-    begin_link(i, chain, a);
-    for (int64_t p = 0; p < a->panels; p++, g += a->g_step, x += a->x_step, dx += a->dx_step)
-        for (int v = 0; v < PER_PANEL; v++) {
-            const vec gv = load(g + v * HRK_VL);
-            store(dx + v * HRK_VL, HRK_FMA(w, gv, load(dx + v * HRK_VL)));
-            chain[v % CHAINS] = HRK_FMA(gv, load(x + v * HRK_VL), chain[v % CHAINS]);
-        }
-    finish_link(l, i, chain, a);
+    vec x[FAN_COLUMN * PER_PANEL], dx[FAN_COLUMN * PER_PANEL];
+    const int64_t at = (int64_t)l->links->column * HRK_BP;
+    const float *x_at = a->x + l->p * a->x_step + at;
+    float *dx_at = a->dx + l->p * a->dx_step + at;
+    for (int v = 0; v < panels * PER_PANEL; v++) {
+        x[v] = load(x_at + v / PER_PANEL * a->x_step + v % PER_PANEL * HRK_VL);
+        dx[v] = load(dx_at + v / PER_PANEL * a->dx_step + v % PER_PANEL * HRK_VL);
+    }
+    int64_t i = 0;
+    for (; i + 2 <= l->count; i += 2)
+        side_by_side(2, panels, from, to, l, i, a, x, dx);
+    if (i < l->count)
+        side_by_side(1, panels, from, to, l, i, a, x, dx);
+    for (int v = 0; v < panels * PER_PANEL; v++)
+        store(dx_at + v / PER_PANEL * a->dx_step + v % PER_PANEL * HRK_VL, dx[v]);
+}
+
+/* What is known of the chains before the loop over the links stays out of it. */
+INLINE void column_chains(const int panels, const column_links *l, const hrk_fan_args *a)
+{
+    if (l->from && l->to)
+        column_panels(panels, 1, 1, l, a);
+    else if (l->from)
+        column_panels(panels, 1, 0, l, a);
+    else if (l->to)
+        column_panels(panels, 0, 1, l, a);
+    else
+        column_panels(panels, 0, 0, l, a);
+}
+
+enum { TOGETHER = 64 };
+
+/* At most TOGETHER links of one column: as many panels at a time as have room, the chains in memory between them. */
+INLINE void column_backward(int64_t count, const hrk_link *links, float *chains, const hrk_fan_args *a)
+{
+    float kept[TOGETHER * 16] __attribute__((aligned(64)));
+    column_links l = {.links = links, .count = count, .from = a->first ? NULL : chains};
+    for (int64_t left = a->panels, step; left > 0; left -= step, l.p += step, l.from = kept) {
+        step = left >= FAN_COLUMN ? FAN_COLUMN : 1;
+        l.to = step < left ? kept : a->last ? NULL : chains;
+        if (step == FAN_COLUMN)
+            column_chains(FAN_COLUMN, &l, a);
+        else
+            column_chains(1, &l, a);
+    }
 }
 
 HRK_BEGIN(void, fan_backward, int64_t n, const hrk_link *links, hrk_fan_args a)
 {
     for (int64_t i = 0, end; i < n; i = end) {
-        for (end = i + 1; end < n && links[end].column == links[i].column;)
+        for (end = i + 1; end < n && end < i + TOGETHER && links[end].column == links[i].column;)
             end++;
-        if (a.panels == FAN_COLUMN)
-            column_backward(FAN_COLUMN, i, end, links, &a);
-        else
-            for (int64_t j = i; j < end; j++)
-                link_backward(j, &links[j], &a);
+        column_backward(end - i, links + i, a.chains ? a.chains + 16 * i : NULL, &a);
     }
 }
 
@@ -142,9 +201,11 @@ INLINE void dots_block(const int rows, const int columns, int64_t panels, const 
                     acc[m][j][v % CHAINS] = HRK_FMA(left, right[j], acc[m][j][v % CHAINS]);
             }
         }
-    for (int m = 0; m < rows; m++)
+    for (int m = 0; m < rows && columns == 4; m++)
+        *(four *)(void *)(c + m * ldc) = sum_each(acc[m]);
+    for (int m = 0; m < rows && columns < 4; m++)
         for (int j = 0; j < columns; j++)
-            c[m * ldc + j] = add_chains((const native *)acc[m][j]);
+            c[m * ldc + j] = sum_chains(acc[m][j]);
 }
 
 HRK_BEGIN(void, dots, int64_t M, int64_t N, int64_t panels, const float *a, int64_t a_step, const float *b, int64_t b_step, float *c,
@@ -181,9 +242,27 @@ HRK_BEGIN(void, scatter, int64_t K, const uint32_t *inputs, const float *in, flo
         }
 }
 
+/* The same for four by four. */
+INLINE void add_square(const float *from, float *to)
+{
+    four f[4];
+    for (int j = 0; j < 4; j++)
+        f[j] = *(const four *)(const void *)(from + j * HRK_BP);
+    const four lo01 = __builtin_shufflevector(f[0], f[1], 0, 4, 1, 5), hi01 = __builtin_shufflevector(f[0], f[1], 2, 6, 3, 7);
+    const four lo23 = __builtin_shufflevector(f[2], f[3], 0, 4, 1, 5), hi23 = __builtin_shufflevector(f[2], f[3], 2, 6, 3, 7);
+    *(four *)(void *)to += __builtin_shufflevector(lo01, lo23, 0, 1, 4, 5);
+    *(four *)(void *)(to + HRK_DP) += __builtin_shufflevector(lo01, lo23, 2, 3, 6, 7);
+    *(four *)(void *)(to + 2 * HRK_DP) += __builtin_shufflevector(hi01, hi23, 0, 1, 4, 5);
+    *(four *)(void *)(to + 3 * HRK_DP) += __builtin_shufflevector(hi01, hi23, 2, 3, 6, 7);
+}
+
 HRK_BEGIN(void, add_transposed, int64_t M, int64_t N, const float *from, float *to)
 {
+    const int64_t m = M / 4 * 4, n = N / 4 * 4;
+    for (int64_t j = 0; j < n; j += 4)
+        for (int64_t i = 0; i < m; i += 4)
+            add_square(from + j * HRK_BP + i, to + i * HRK_DP + j);
     for (int64_t i = 0; i < M; i++)
-        for (int64_t j = 0; j < N; j++)
+        for (int64_t j = i < m ? n : 0; j < N; j++)
             to[i * HRK_DP + j] += from[j * HRK_BP + i];
 }

@@ -44,10 +44,12 @@ INLINE int32_t quantize_e4m3(int64_t n, const uint8_t *codes, int base, const bo
     int32_t rounded = 0;
     for (; i + BYTES <= n; i += BYTES)
         rounded += look_up(codes + i, base, e4m3_int8, count, q + i);
-    for (; i < n; i++) {
-        const int code = codes[i] & 0x7f, v = code < base ? code ? 128 : 0 : e4m3_int8[code - base];
-        q[i] = (int8_t)(codes[i] & 0x80u ? -(v & 127) : v & 127);
-        rounded += v >> 7;
+    if (i < n) { /* a last vector, of zeros beyond the row */
+        uint8_t last[BYTES] = {0};
+        int8_t out[BYTES];
+        memcpy(last, codes + i, (size_t)(n - i));
+        rounded += look_up(last, base, e4m3_int8, count, out);
+        memcpy(q + i, out, (size_t)(n - i));
     }
     return rounded;
 }
@@ -84,11 +86,11 @@ INLINE int32_t quantize_values(int64_t n, const uint8_t *codes, hr_dtype dtype, 
 
 INLINE void sums(int64_t n, const int8_t *q, const bool squares, hrk_quantized *r)
 {
-    int64_t i = sum_bytes(n, q, squares, r);
-    for (; i < n; i++) {
-        r->sum += q[i];
-        r->square += squares ? q[i] * q[i] : 0;
-    }
+    const int64_t i = sum_bytes(n, q, squares, r);
+    int8_t last[BYTES] = {0};
+    memcpy(last, q + i, (size_t)(n - i));
+    if (i < n)
+        sum_bytes(BYTES, last, squares, r);
 }
 
 HRK_BEGIN(hrk_quantized, quantize, int64_t n, const void *codes, float row_scale, hr_dtype dtype, int with_error, int8_t *q)

@@ -6,15 +6,14 @@
 
 #define HRK_VL 16
 #define FAN_COLUMN 4
+#define HRK_REGISTER(v) "+v"(v)
 typedef __m512 native;
 #define HRK_FMA(a, b, c) ((vec)_mm512_fmadd_ps((__m512)(a), (__m512)(b), (__m512)(c)))
 
-static inline float add_chains(const native *sum)
+static inline __m128 add_to_four(const native *sum)
 {
     const __m256 h = _mm256_add_ps(_mm512_castps512_ps256(*sum), _mm512_extractf32x8_ps(*sum, 1));
-    __m128 q = _mm_add_ps(_mm256_castps256_ps128(h), _mm256_extractf128_ps(h, 1));
-    q = _mm_add_ps(q, _mm_movehl_ps(q, q));
-    return _mm_cvtss_f32(_mm_add_ss(q, _mm_shuffle_ps(q, q, 1)));
+    return _mm_add_ps(_mm256_castps256_ps128(h), _mm256_extractf128_ps(h, 1));
 }
 #include "kernels/body/fan.h"
 

@@ -6,15 +6,15 @@
  * products of group x width. dX is kept by columns, (instances / BP, dim, BP), and joins the block's partial at its end. */
 #include "head/segment.h"
 
-enum { OWN_TILE = 192, SHARED_TILE = 64, DIGIT = 1024 };
+enum { OWN_TILE = 384, SHARED_TILE = 64, DIGIT = 1024 };
 
 static int64_t tile_rows(const hr_segment_options *o, int64_t dim)
 {
-    (void)dim;
     int64_t t = OWN_TILE;
-    while (t > 16 && t * o->fan_in > 32768)
+    const int64_t width = o->family == HR_FAMILY_UNSTRUCTURED ? dim : o->fan_in;
+    while (t > 12 && t * width > 32768)
         t /= 2;
-    return o->group > 1 ? SHARED_TILE : t;
+    return o->family == HR_FAMILY_FAN_IN && o->group > 1 ? SHARED_TILE : t;
 }
 
 /* ---- inputs ---- */
@@ -28,20 +28,22 @@ static int64_t shard_of(const hr_segment *seg, int64_t group)
 static void *stored_inputs(const hr_segment *seg, int64_t group)
 {
     const int64_t shard = shard_of(seg, group), first = shard * seg->shard_rows / seg->group;
-    return (uint8_t *)seg->inputs[shard] + (size_t)((group - first) * seg->width) * hr_input_bytes(seg->dim);
+    const int64_t place = seg->starts ? hr_row_place(seg, group) : (group - first) * seg->width;
+    return (uint8_t *)seg->inputs[shard] + (size_t)place * hr_input_bytes(seg->dim);
 }
 
 uint32_t hr_fan_in_read(const hr_segment *seg, int64_t group, uint32_t *out)
 {
     const void *from = stored_inputs(seg, group);
+    const int64_t width = hr_row_width(seg, group);
     uint32_t most = 0;
     if (hr_input_bytes(seg->dim) == sizeof(uint32_t)) {
-        memcpy(out, from, (size_t)seg->width * sizeof *out);
+        memcpy(out, from, (size_t)width * sizeof *out);
     } else {
-        for (int64_t k = 0; k < seg->width; k++)
+        for (int64_t k = 0; k < width; k++)
             out[k] = ((const uint16_t *)from)[k];
     }
-    for (int64_t k = 0; k < seg->width; k++)
+    for (int64_t k = 0; k < width; k++)
         most = out[k] > most ? out[k] : most;
     return most;
 }
@@ -49,18 +51,21 @@ uint32_t hr_fan_in_read(const hr_segment *seg, int64_t group, uint32_t *out)
 /* Those of a tile's groups; false: one lies outside the slice. */
 static bool tile_inputs(const hr_segment *seg, int64_t row, int64_t rows, hr_tile_scratch *scratch)
 {
-    uint32_t most = 0;
+    uint32_t most = 0, *to = scratch->inputs;
     for (int64_t r = 0; r < rows; r += seg->group) {
-        const uint32_t own = hr_fan_in_read(seg, (row + r) / seg->group, scratch->inputs + r / seg->group * seg->width);
+        const uint32_t own = hr_fan_in_read(seg, (row + r) / seg->group, to);
         most = own > most ? own : most;
+        scratch->input_at[r / seg->group] = to - scratch->inputs;
+        to += hr_row_width(seg, row + r);
     }
+    scratch->input_at[(rows + seg->group - 1) / seg->group] = to - scratch->inputs;
     return most < seg->dim;
 }
 
 void hr_fan_in_store(const hr_segment *seg, int64_t group, const uint32_t *inputs)
 {
     void *to = stored_inputs(seg, group);
-    for (int64_t k = 0; k < seg->width; k++) {
+    for (int64_t k = 0, width = hr_row_width(seg, group); k < width; k++) {
         if (hr_input_bytes(seg->dim) == sizeof(uint32_t))
             ((uint32_t *)to)[k] = inputs[k];
         else
@@ -87,6 +92,25 @@ static void draw_inputs(hr_rng rng, uint32_t row, int64_t dim, int64_t width, ui
             *inputs++ = (uint32_t)(word * 64 + __builtin_ctzll(left));
 }
 
+/* Each connection falls into a row of its own drawing; from one that reads everything on to the next. Stream 7 at the number of an impossible
+ * step, counted by connections. */
+void hr_fan_in_start(hr_segment *seg, uint64_t seed)
+{
+    const hr_rng rng = hr_rng_make(seed, UINT32_MAX, seg->tensor, HR_STREAM_REWIRE);
+    const int64_t rows = seg->o.rows;
+    uint32_t *count = seg->starts + 1; /* at first how many, then where the next row begins */
+    for (int64_t i = 0; i < seg->o.connections; i++) {
+        uint32_t w[4];
+        hr_rng_block(rng, (uint32_t)(i >> 20), (uint32_t)(i & 0xfffff), w);
+        int64_t row = (int64_t)((uint64_t)w[0] * (uint64_t)rows >> 32);
+        while (count[row] == seg->dim)
+            row = (row + 1) % rows;
+        count[row]++;
+    }
+    for (int64_t r = 0; r < rows; r++)
+        seg->starts[r + 1] += seg->starts[r];
+}
+
 void hr_fan_in_init(hr_segment *seg, uint64_t seed, int64_t row, int64_t rows)
 {
     const hr_rng rng = hr_rng_make(seed, 0, seg->tensor, HR_STREAM_REWIRE);
@@ -94,7 +118,7 @@ void hr_fan_in_init(hr_segment *seg, uint64_t seed, int64_t row, int64_t rows)
     for (int64_t r = row; r < row + rows; r++) {
         if (r % seg->group)
             continue;
-        draw_inputs(rng, (uint32_t)(seg->first_row + r), seg->dim, seg->width, inputs);
+        draw_inputs(rng, (uint32_t)(seg->first_row + r), seg->dim, hr_row_width(seg, r), inputs);
         hr_fan_in_store(seg, r / seg->group, inputs);
     }
 }
@@ -102,10 +126,12 @@ void hr_fan_in_init(hr_segment *seg, uint64_t seed, int64_t row, int64_t rows)
 bool hr_fan_in_valid(const hr_segment *seg)
 {
     uint32_t inputs[HR_FAN_IN_MAX];
-    bool valid = true;
+    bool valid = !seg->starts || (seg->starts[0] == 0 && seg->starts[seg->o.rows] == seg->o.connections);
+    for (int64_t r = 0; r < seg->o.rows && valid && seg->starts; r++)
+        valid = seg->starts[r] <= seg->starts[r + 1] && hr_row_width(seg, r) <= seg->dim;
     for (int64_t r = 0; r < seg->o.rows && valid; r += seg->group) {
         valid = hr_fan_in_read(seg, r / seg->group, inputs) < seg->dim;
-        for (int64_t k = 1; k < seg->width; k++)
+        for (int64_t k = 1; k < hr_row_width(seg, r); k++)
             valid = valid && inputs[k - 1] < inputs[k];
     }
     return valid;
@@ -129,8 +155,12 @@ static bool logits(const hr_segment *seg, const hrk_table *k, const hr_packed *x
     const int64_t panels = x->padded / HRK_BP, width = seg->width;
     if (!tile_inputs(seg, row, rows, s))
         return false;
-    for (int64_t p = 0; p < panels && seg->group == 1; p++)
+    for (int64_t p = 0; p < panels && seg->group == 1 && !seg->starts; p++)
         k->fan_logits(rows, width, s->inputs, weights(s, rows, 0), x->xt + p * x->xt_step, s->g + p * rows * HRK_BP);
+    for (int64_t p = 0; p < panels && seg->starts; p++)
+        for (int64_t r = 0; r < rows; r++)
+            k->fan_logits(1, hr_row_width(seg, row + r), s->inputs + s->input_at[r], weights(s, rows, r), x->xt + p * x->xt_step,
+                          s->g + (p * rows + r) * HRK_BP);
     for (int64_t r = 0; r < rows && seg->group > 1; r += seg->group) {
         const int64_t group = r / seg->group, n = smaller(rows - r, seg->group);
         for (int64_t p = 0; p < panels; p++) {
@@ -145,18 +175,19 @@ static bool logits(const hr_segment *seg, const hrk_table *k, const hr_packed *x
 static bool int8_logits(const hr_segment *seg, const hrk_table *k, const hr_packed *x, int64_t row, int64_t rows, hr_tile_scratch *s)
 {
     const int64_t panels = x->padded / HRK_BP, width = seg->width, padded = (width + HRK_QP - 1) / HRK_QP * HRK_QP;
-    const int64_t pitch = (x->rows + HRK_IP - 1) / HRK_IP * HRK_IP;
     if (!tile_inputs(seg, row, rows, s))
         return false;
     for (int64_t p = 0; p < panels; p += 2) {
         const int both = panels - p > 1 ? 2 : 1;
-        const uint8_t *xc = x->xc + p * HRK_BP;
-        if (seg->group == 1)
-            k->fan_i8(rows, width, s->inputs, (hrk_fan_i8_args){.w = s->wq, .w_sum = s->w_sum, .w_scale = s->w_scale, .xc = xc,
-                      .x_scale = x->x_scale + p * HRK_BP, .pitch = pitch, .c = s->g + p * rows * HRK_BP, .step = rows * HRK_BP,
-                      .panels = both});
+        const uint8_t *xc = x->xc + p / 2 * x->xc_step;
+        hrk_fan_i8_args args = {.w = s->wq, .w_sum = s->w_sum, .w_scale = s->w_scale, .xc = xc, .x_scale = x->x_scale + p * HRK_BP,
+                                .pitch = HRK_IP, .c = s->g + p * rows * HRK_BP, .step = rows * HRK_BP, .panels = both};
+        if (seg->group == 1 && !seg->starts)
+            k->fan_i8(rows, width, s->inputs, args);
+        for (int64_t r = 0; r < rows && seg->starts; r++, args.w += padded, args.w_sum++, args.w_scale++, args.c += HRK_BP)
+            k->fan_i8(1, hr_row_width(seg, row + r), s->inputs + s->input_at[r], args);
         for (int64_t r = 0; r < rows && seg->group > 1; r += seg->group) {
-            k->gather_i8(width, s->inputs + r / seg->group * width, xc, pitch, s->xgq);
+            k->gather_i8(width, s->inputs + r / seg->group * width, xc, HRK_IP, s->xgq);
             for (int64_t i = p; i < p + both; i++)
                 k->gemm_i8(smaller(rows - r, seg->group), (width + 3) / 4, s->wq + r * padded, padded, s->w_sum + r, s->w_scale + r,
                            s->xgq + (i - p) * padded * HRK_BP, x->x_scale + i * HRK_BP, s->g + (i * rows + r) * HRK_BP, s->xgq, 0);
@@ -174,9 +205,10 @@ static bool dot(const hr_segment *seg, const hrk_table *k, const hr_packed *x, i
         next = smaller(row + rows, (r / seg->group + 1) * seg->group);
         if (hr_fan_in_read(seg, r / seg->group, inputs) >= seg->dim)
             return false;
-        for (int64_t i = 0; i < seg->width; i++)
+        const int64_t width = hr_row_width(seg, r);
+        for (int64_t i = 0; i < width; i++)
             xg[i] = from[inputs[i]];
-        k->dot(next - r, seg->width, hr_segment_row(seg, r), seg->pitch, seg->o.dtype.id == HR_I8R ? hr_segment_scale(seg, r) : NULL,
+        k->dot(next - r, width, hr_segment_row(seg, r), seg->pitch, seg->o.dtype.id == HR_I8R ? hr_segment_scale(seg, r) : NULL,
                seg->o.dtype, xg, out + (r - row));
     }
     return true;
@@ -199,12 +231,12 @@ static void sort_digit(int64_t n, const hrk_link *from, hrk_link *to, int shift)
 /* The tile's weights by column, those of a column in the order of the labels. */
 static const hrk_link *sort_links(const hr_segment *seg, int64_t rows, float scale, hr_tile_scratch *s)
 {
-    const int64_t width = seg->width, n = rows * width;
+    const int64_t n = s->input_at[rows];
     hrk_link *l = s->links;
     for (int64_t t = 0; t < rows; t++)
-        for (int64_t k = 0; k < width; k++) {
+        for (int64_t k = 0; k < s->input_at[t + 1] - s->input_at[t]; k++) {
             const int64_t slot = (k / HRK_DP * rows + t) * HRK_DP + k % HRK_DP;
-            *l++ = (hrk_link){.column = s->inputs[t * width + k], .row = (uint32_t)t, .slot = (uint32_t)slot, .w = scale * s->w[slot]};
+            *l++ = (hrk_link){.column = s->inputs[s->input_at[t] + k], .row = (uint32_t)t, .slot = (uint32_t)slot, .w = scale * s->w[slot]};
         }
     sort_digit(n, s->links, s->sorted, 0);
     if (seg->dim <= DIGIT)
@@ -218,13 +250,14 @@ static void own_backward(const hr_segment *seg, const hr_tile_step *step, int64_
     const hr_packed *x = step->x;
     const int64_t panels = x->padded / HRK_BP, dx_step = seg->dim * HRK_BP;
     const hrk_link *links = sort_links(seg, rows, hr_rows_scale(seg), s);
-    for (int64_t p = 0; p < panels; p += HRK_FAN_PANELS) {
-        const int64_t n = smaller(panels - p, HRK_FAN_PANELS);
-        step->k->fan_backward(rows * seg->width, links,
-                              (hrk_fan_args){.g = s->g + p * rows * HRK_BP, .x = x->xt + p * x->xt_step, .dx = s->dxt + p * dx_step,
-                                             .chains = s->chains, .dw = s->dw, .panels = n, .g_step = rows * HRK_BP,
-                                             .x_step = x->xt_step, .dx_step = dx_step, .first = p == 0, .last = p + n == panels});
-    }
+    for (int64_t first = 0; first < s->input_at[rows]; first += HR_LINKS) /* so many that their chains stay in the cache */
+        for (int64_t p = 0; p < panels; p += HRK_FAN_PANELS) {
+            const int64_t n = smaller(panels - p, HRK_FAN_PANELS);
+            step->k->fan_backward(smaller(s->input_at[rows] - first, HR_LINKS), links + first,
+                                  (hrk_fan_args){.g = s->g + p * rows * HRK_BP, .x = x->xt + p * x->xt_step, .dx = s->dxt + p * dx_step,
+                                                 .chains = s->chains, .dw = s->dw, .panels = n, .g_step = rows * HRK_BP,
+                                                 .x_step = x->xt_step, .dx_step = dx_step, .first = p == 0, .last = p + n == panels});
+        }
 }
 
 /* dX of a group's columns, 64 of them at a time: the sum over its labels, then into their places. */
@@ -311,11 +344,12 @@ static void lists_begin(const hr_deferred *d, hr_tile_scratch *scratch)
     for (int64_t m = d->first; m < d->last; m++) {
         const int64_t row = b->label[m];
         float *sw = b->sw + m * seg->width;
-        d->step.k->decode(seg->width, hr_segment_row(seg, row), seg->o.dtype.id == HR_I8R ? *hr_segment_scale(seg, row) : 1.0f,
+        const int64_t width = hr_row_width(seg, row);
+        d->step.k->decode(width, hr_segment_row(seg, row), seg->o.dtype.id == HR_I8R ? *hr_segment_scale(seg, row) : 1.0f,
                           seg->o.dtype, sw);
-        for (int64_t k = 0; k < seg->width; k++)
+        for (int64_t k = 0; k < width; k++)
             sw[k] *= scale;
-        b->input[m] = row / seg->group * seg->width;
+        b->input[m] = hr_row_place(seg, row / seg->group);
         b->at[m] = 0;
     }
     memset(b->dw + d->first * seg->width, 0, (size_t)((d->last - d->first) * seg->width) * sizeof(float));
@@ -326,13 +360,15 @@ static void lists_panels(const hr_deferred *d, int64_t first, int64_t end, hr_ti
     (void)first;
     const hr_segment *seg = d->seg;
     const hr_backlog *b = &scratch->backlog;
-    const hrk_lists l = hr_lists_of(b, d->first, d->last - d->first);
-    d->step.k->fan_lists(&l, seg->width,
-                         (hrk_fan_lists_args){.inputs = seg->inputs[0], .wide = hr_input_bytes(seg->dim) == sizeof(uint32_t),
-                                              .input = b->input + d->first, .at = b->at + d->first,
-                                              .sw = b->sw + d->first * seg->width, .dw = b->dw + d->first * seg->width,
-                                              .x = d->step.x->xp, .dx = d->to, .step = d->step.x->rows * HRK_DP,
-                                              .end = (uint32_t)(end * HRK_DP)});
+    const int64_t some = seg->starts ? 1 : d->last - d->first; /* rows of one width */
+    for (int64_t m = d->first; m < d->last; m += some) {
+        const hrk_lists l = hr_lists_of(b, m, some);
+        d->step.k->fan_lists(&l, hr_row_width(seg, b->label[m]),
+                             (hrk_fan_lists_args){.inputs = seg->inputs[0], .wide = hr_input_bytes(seg->dim) == sizeof(uint32_t),
+                                                  .input = b->input + m, .at = b->at + m, .sw = b->sw + m * seg->width,
+                                                  .dw = b->dw + m * seg->width, .x = d->step.x->xp, .dx = d->to,
+                                                  .step = d->step.x->rows * HRK_DP, .end = (uint32_t)(end * HRK_DP)});
+    }
 }
 
 static void lists_end(const hr_deferred *d, hr_tile_scratch *scratch)

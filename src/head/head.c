@@ -4,35 +4,46 @@
 
 #include <stdio.h>
 
-/* V: the largest power of two <= min(256, L / 1024) for which a block has 16 D weights or more, at least 1. (Each block's partial of dX, D
- * numbers an instance, is cleared and added: with few weights a label that would take longer than the products.) */
-static int64_t count_blocks(const hr_head_options *o)
-{
-    int64_t v = 1, weights = 0;
-    for (int i = 0; i < o->num_segments; i++)
-        weights += o->segment[i].rows * (o->segment[i].family == HR_FAMILY_FAN_IN ? o->segment[i].fan_in : o->dim);
-    while (v < 256 && 2 * v <= o->labels / 1024 && 2 * v * 16 * o->dim <= weights)
-        v *= 2;
-    return v;
-}
-
-const hr_family *hr_family_of(const hr_segment_options *o)
-{
-    static const hr_family *const all[] = {[HR_FAMILY_DENSE] = &hr_family_dense, [HR_FAMILY_FAN_IN] = &hr_family_fan_in};
-    return all[o->family];
-}
-
 static int64_t pad(int64_t n, int64_t to)
 {
     return (n + to - 1) / to * to;
 }
 
+/* V: the largest power of two <= min(256, L / 1024) for which a block has 16 D weights or more, at least 1. (Each block's partial of dX, D
+ * numbers an instance, is cleared and added: with few weights a label that would take longer than the products.) */
+int64_t hr_head_count_blocks(const hr_head_options *o, int64_t *block_rows)
+{
+    int64_t v = 1, weights = 0;
+    for (int i = 0; i < o->num_segments; i++)
+        weights += o->segment[i].family == HR_FAMILY_UNSTRUCTURED ? o->segment[i].connections
+                   : o->segment[i].rows * (o->segment[i].family == HR_FAMILY_FAN_IN ? o->segment[i].fan_in : o->dim);
+    while (v < 256 && 2 * v <= o->labels / 1024 && 2 * v * 16 * o->dim <= weights)
+        v *= 2;
+    *block_rows = pad((o->labels + v - 1) / v, 64);
+    return v;
+}
+
+int64_t hr_block_connections(const hr_head_options *o, const hr_segment_options *s)
+{
+    int64_t block_rows;
+    (void)hr_head_count_blocks(o, &block_rows);
+    const double share = block_rows < s->rows ? (double)block_rows / (double)s->rows : 1, mean = share * (double)s->connections;
+    const double most = mean + 10 * sqrt(mean) + 64;
+    return most < (double)s->connections ? (int64_t)most : s->connections;
+}
+
+const hr_family *hr_family_of(const hr_segment_options *o)
+{
+    static const hr_family *const all[] = {[HR_FAMILY_DENSE] = &hr_family_dense, [HR_FAMILY_FAN_IN] = &hr_family_fan_in,
+                                            [HR_FAMILY_UNSTRUCTURED] = &hr_family_fan_in};
+    return all[o->family];
+}
+
 /* Blocks between two barriers, and how many of them one task runs, one after the other, so that their partials are summed while they
  * are in its cache; both powers of two. */
-static int64_t choose_chunk(const hr_head_options *o, int threads, int64_t blocks, size_t partial, int64_t *group)
+static int64_t choose_chunk(const hr_head_options *o, int threads, int64_t blocks, int64_t block_rows, size_t partial, int64_t *group)
 {
     enum { MOST = 256 << 20 }; /* bytes of partials */
-    const int64_t block_rows = pad((o->labels + blocks - 1) / blocks, 64);
     int64_t wanted = o->chunk > 0 ? o->chunk / block_rows : 32 * (int64_t)threads, n = 1;
     while (2 * n <= wanted && 2 * n <= blocks)
         n *= 2;
@@ -54,17 +65,18 @@ static int levels_of(int64_t chunks)
     return levels;
 }
 
-static bool has_family(const hr_head_options *o, hr_family_id family)
+/* Whether a segment has inputs to keep. */
+static bool has_inputs(const hr_head_options *o)
 {
     bool has = false;
     for (int i = 0; i < o->num_segments; i++)
-        has = has || o->segment[i].family == family;
+        has = has || o->segment[i].family != HR_FAMILY_DENSE;
     return has;
 }
 
 /* The sizes of everything that is allocated, used by the plan and by create alike. */
 typedef struct head_sizes {
-    int64_t blocks, chunk_groups, group, partial;
+    int64_t blocks, block_rows, chunk_groups, group, partial;
     int levels, group_levels;
     size_t local, xt, xp, xt16, xp16, xq, xc, scales, scratch, partials, stack, loss, counts, rewire, bias;
 } head_sizes;
@@ -72,19 +84,20 @@ typedef struct head_sizes {
 static head_sizes measure(const hr_head_options *o, int threads)
 {
     const int64_t b = pad(o->max_batch, HRK_BP), d = pad(o->dim, HRK_DP);
-    head_sizes s = {.blocks = count_blocks(o), .partial = d * o->max_batch};
-    const int64_t chunk = choose_chunk(o, threads, s.blocks, (size_t)s.partial * sizeof(float), &s.group);
+    head_sizes s = {.partial = d * o->max_batch};
+    s.blocks = hr_head_count_blocks(o, &s.block_rows);
+    const int64_t chunk = choose_chunk(o, threads, s.blocks, s.block_rows, (size_t)s.partial * sizeof(float), &s.group);
     s.chunk_groups = chunk / s.group;
     s.levels = levels_of(s.blocks / chunk);
     s.group_levels = levels_of(s.group) - 1;
     const bool pairs = o->training && o->arith == HR_ARITH_BF16, dense = o->training && o->gradient == HR_GRADIENT_DENSE;
-    const bool logits = dense || (o->training && has_family(o, HR_FAMILY_FAN_IN));
+    const bool logits = dense || (o->training && has_inputs(o));
     s.xt = o->arith == HR_ARITH_ELMO || o->loss == HR_LOSS_GIVEN || (logits && !pairs) ? (size_t)(b * o->dim) * sizeof(float) : 0;
     s.xt16 = pairs && logits ? (size_t)(b * d / 2) * sizeof(uint32_t) : 0;
     s.xp16 = pairs ? (size_t)(b / 2 * d) * sizeof(uint32_t) : 0;
     s.xq = (size_t)(b * pad(o->dim, HRK_QP));
     s.scales = (size_t)b * 3 * sizeof(float);
-    s.xc = has_family(o, HR_FAMILY_FAN_IN) ? (size_t)(o->dim * pad(o->max_batch, HRK_IP)) : 0;
+    s.xc = has_inputs(o) ? (size_t)(o->dim * pad(o->max_batch, HRK_IP)) : 0;
     hr_tile_scratch layout;
     s.scratch = hr_round_up(hr_tile_scratch_make(NULL, o, &layout), 4096);
     if (o->training) {
@@ -149,7 +162,15 @@ static hr_status check_inputs(hr_ctx *ctx, const hr_head_options *o, int i, int6
     if (s->first_column < 0 || s->first_column % 64 || dim < 1 || s->first_column + dim > o->dim)
         return hr_fail(ctx, HR_ERR_CONFIG, "head: segment %d reads columns [%lld, %lld) of %lld; expected a slice that begins at a "
                        "multiple of 64", i, (long long)s->first_column, (long long)(s->first_column + dim), (long long)o->dim);
-    if (s->family != HR_FAMILY_FAN_IN)
+    if (s->family == HR_FAMILY_DENSE)
+        return HR_OK;
+    if (o->arith != HR_ARITH_F32)
+        return hr_fail(ctx, HR_ERR_CONFIG, "head: labels with some of the inputs compute in f32; set head.arith=f32");
+    if (s->family == HR_FAMILY_UNSTRUCTURED && (s->connections < 1 || s->connections > s->rows * dim || s->connections > UINT32_MAX ||
+                                                dim > HR_FAN_IN_MAX))
+        return hr_fail(ctx, HR_ERR_CONFIG, "head: %lld unstructured connections over a width of %lld, expected 1 to %lld, below 2^32, and "
+                       "a width of at most %d", (long long)s->connections, (long long)dim, (long long)(s->rows * dim), HR_FAN_IN_MAX);
+    if (s->family == HR_FAMILY_UNSTRUCTURED)
         return HR_OK;
     if (s->fan_in < 1 || s->fan_in > dim || s->fan_in > HR_FAN_IN_MAX)
         return hr_fail(ctx, HR_ERR_CONFIG, "head: fan-in of %lld, expected 1 to the width before the head, %lld, and at most %d", (long long)s->fan_in,
@@ -159,8 +180,6 @@ static hr_status check_inputs(hr_ctx *ctx, const hr_head_options *o, int i, int6
     if (s->group > 1 && first_row % s->group)
         return hr_fail(ctx, HR_ERR_CONFIG, "head: segment %d begins at label %lld, expected a multiple of its group, %lld", i,
                        (long long)first_row, (long long)s->group);
-    if (o->arith != HR_ARITH_F32)
-        return hr_fail(ctx, HR_ERR_CONFIG, "head: fan-in segments compute in f32; set head.arith=f32");
     return HR_OK;
 }
 
@@ -211,7 +230,7 @@ static void init_block(void *arg, int64_t task, int worker)
         hr_segment *seg = &head->segment[t.segment];
         if (head->o.init > 0 || seg->o.dtype.id == HR_I8R)
             hr_rows_init(seg, head->o.seed, head->o.init, t.row, t.rows);
-        if (seg->o.family == HR_FAMILY_FAN_IN)
+        if (seg->o.family != HR_FAMILY_DENSE)
             hr_fan_in_init(seg, head->o.seed, t.row, t.rows);
         at += t.rows;
     }
@@ -226,6 +245,8 @@ static hr_status create_segments(hr_head *head)
         row += seg->o.rows;
         if (head->o.training)
             HR_TRY(hr_rows_create(head->ctx, seg));
+        if (head->o.training && seg->starts)
+            hr_fan_in_start(seg, head->o.seed);
     }
     return HR_OK;
 }
@@ -283,7 +304,7 @@ hr_status hr_head_create(hr_ctx *ctx, const hr_head_options *options, hr_head **
     head->o = *options;
     head->k = hrk_table_make((int)hr_ctx_isa_level(ctx));
     head->blocks = s.blocks;
-    head->block_rows = pad((options->labels + s.blocks - 1) / s.blocks, 64);
+    head->block_rows = s.block_rows;
     head->chunk_groups = s.chunk_groups;
     head->group_blocks = s.group;
     head->group_levels = s.group_levels;
@@ -398,7 +419,7 @@ static void pack_int8(const hr_head *head, const float *x, int8_t *row)
             for (int64_t i = 0; i < 4; i++)
                 out[d * HRK_BP + i] = (uint8_t)(b < p->rows ? row[d + i] + 128 : 128);
         for (int64_t d = 0; p->xc && d < p->dim; d++)
-            p->xc[d * pad(p->rows, HRK_IP) + hrk_byte_place(b)] = (uint8_t)(b < p->rows ? row[d] + 128 : 128);
+            p->xc[b / HRK_IP * p->dim * HRK_IP + d * HRK_IP + hrk_byte_place(b % HRK_IP)] = (uint8_t)(b < p->rows ? row[d] + 128 : 128);
     }
 }
 
@@ -475,7 +496,7 @@ static hr_packed view_of(const hr_packed *p, const hr_segment *seg)
     v.xt16 = p->xt16 ? p->xt16 + first / 2 * HRK_BP : NULL;
     v.xp16 = p->xp16 ? p->xp16 + first * (p->padded / 2) : NULL;
     v.xq = p->xq + first * HRK_BP;
-    v.xc = p->xc ? p->xc + first * pad(p->rows, HRK_IP) : NULL;
+    v.xc = p->xc ? p->xc + first * HRK_IP : NULL;
     v.x = p->x ? p->x + first : NULL;
     return v;
 }
@@ -491,6 +512,7 @@ void hr_head_pack(hr_head *head, int64_t rows, const float *x, unsigned what)
     p->xt_step = p->dim * HRK_BP;
     p->xt16_step = p->dim_padded / 2 * HRK_BP;
     p->xq_step = p->dim_q * HRK_BP;
+    p->xc_step = p->dim * HRK_IP;
     p->x_step = p->dim;
     if (what & HR_PACK_FORWARD && !p->xt16)
         pack_forward(head, x);
@@ -546,17 +568,22 @@ void hr_head_attach(hr_head *head, int segment, int64_t shard_rows, int num_shar
 hr_segment_shape hr_head_segment_shape(const hr_head *head, int segment)
 {
     const hr_segment *seg = &head->segment[segment];
-    const bool all = seg->o.family == HR_FAMILY_DENSE;
-    return (hr_segment_shape){.pitch = seg->pitch, .fan_in = all ? 0 : seg->width, .group = seg->group,
-                              .input_bytes = all ? 0 : (int64_t)hr_input_bytes(seg->dim)};
+    const bool fixed = seg->o.family == HR_FAMILY_FAN_IN;
+    return (hr_segment_shape){.pitch = seg->pitch, .fan_in = fixed ? seg->width : 0, .group = seg->group,
+                              .input_bytes = seg->o.family == HR_FAMILY_DENSE ? 0 : (int64_t)hr_input_bytes(seg->dim)};
 }
 
 bool hr_head_inputs_valid(const hr_head *head)
 {
     bool valid = true;
     for (int i = 0; i < head->o.num_segments && valid; i++)
-        valid = head->segment[i].o.family != HR_FAMILY_FAN_IN || hr_fan_in_valid(&head->segment[i]);
+        valid = head->segment[i].o.family == HR_FAMILY_DENSE || hr_fan_in_valid(&head->segment[i]);
     return valid;
+}
+
+void hr_head_attach_starts(hr_head *head, int segment, const uint32_t *starts)
+{
+    head->segment[segment].starts = (uint32_t *)(uintptr_t)starts;
 }
 
 void hr_head_attach_bias(hr_head *head, const float *bias)

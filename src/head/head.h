@@ -13,7 +13,7 @@
 #include "base/ctx.h"
 #include "dtype/tensor.h"
 
-enum { HR_SEGMENTS_MAX = 4, HR_FAN_IN_MAX = 4096 };
+enum { HR_SEGMENTS_MAX = 4, HR_FAN_IN_MAX = 4096 /* and the width before an unstructured head */ };
 
 /* given: no loss of its own, the gradient of its outputs comes with the batch: a hidden layer, whose "labels" are units. */
 typedef enum hr_loss { HR_LOSS_BCE, HR_LOSS_SQUARED_HINGE, HR_LOSS_GIVEN } hr_loss;
@@ -26,8 +26,8 @@ typedef enum hr_head_optimizer { HR_HEAD_SGD, HR_HEAD_ADAM } hr_head_optimizer;
 typedef enum hr_gradient { HR_GRADIENT_DENSE, HR_GRADIENT_SPARSE } hr_gradient;
 
 /* dense: every input. fan_in: the same number of inputs for every label (Schultheis & Babbar, ECML PKDD 2023), or for every group of
- * labels, which share them (HASTE, ICML 2026). */
-typedef enum hr_family_id { HR_FAMILY_DENSE, HR_FAMILY_FAN_IN } hr_family_id;
+ * labels, which share them (HASTE, ICML 2026). unstructured: so many connections anywhere, the baseline of both. */
+typedef enum hr_family_id { HR_FAMILY_DENSE, HR_FAMILY_FAN_IN, HR_FAMILY_UNSTRUCTURED } hr_family_id;
 
 typedef struct hr_segment_options {
     int64_t rows;
@@ -35,6 +35,7 @@ typedef struct hr_segment_options {
     int64_t first_column, columns; /* the slice of X it reads, from a multiple of 64 on; columns 0: to the end */
     int64_t fan_in;          /* fan_in: inputs of a label */
     int64_t group;           /* fan_in: labels that share their inputs: 16, 32 or 64; 0 or 1: none do */
+    int64_t connections;     /* unstructured */
     hr_dtype dtype;
     hr_rounding rounding;
     int scale_log2;          /* s: a code c means alpha * c * 2^-s */
@@ -107,10 +108,11 @@ hr_status hr_head_forward(hr_head *head, int64_t rows, const float *x, float *h)
 
 /* ---- sparsity that moves (SET, Mocanu et al. 2018; RigL, Evci et al. 2020; Spartex, NeurIPS 2024) ---- */
 
-/* Which connections of the fan-in segments go: those of the smallest weights, a share `amount` of a segment's or of each label's; or all
+/* Which connections of the fan-in and unstructured segments go: those of the smallest weights, a share `amount` of a segment's or of each label's; or all
  * below `amount`. Of shared inputs the mean of |w| over the group decides. */
 typedef enum hr_prune { HR_PRUNE_FRACTION, HR_PRUNE_THRESHOLD, HR_PRUNE_PER_LABEL } hr_prune;
-/* What comes instead, in the same label or group: columns it does not read yet, any, or those where the batch's gradient is largest. */
+/* What comes instead, in the same label or group: columns it does not read yet, any, or those where the batch's gradient is largest. In an
+ * unstructured segment a connection that goes is drawn anew in any label of its block, as in SET; by gradient is not defined there. */
 typedef enum hr_grow { HR_GROW_RANDOM, HR_GROW_GRADIENT } hr_grow;
 
 typedef struct hr_rewire {
@@ -157,6 +159,7 @@ void hr_head_tensors(hr_head *head, hr_tensor_list *list);
 /* Gives a scoring head its weights: shard i of segment `segment` holds rows [i * shard_rows, ...) of that segment. */
 void hr_head_attach(hr_head *head, int segment, int64_t shard_rows, int num_shards, const void *const *codes,
                     const float *const *scales, const void *const *inputs);
+void hr_head_attach_starts(hr_head *head, int segment, const uint32_t *starts);
 void hr_head_attach_bias(hr_head *head, const float *bias);
 float hr_head_alpha(const hr_head *head, int segment);
 void hr_head_set_alpha(hr_head *head, int segment, float alpha);

@@ -33,15 +33,16 @@ static double group_keys(const rewire_work *w, const hr_segment *seg, int64_t ro
     uint16_t draw[HR_FAN_IN_MAX];
     const int64_t rows = smaller(seg->group, seg->o.rows - row);
     double sum = 0;
-    memset(size, 0, (size_t)seg->width * sizeof *size);
+    const int64_t width = hr_row_width(seg, row);
+    memset(size, 0, (size_t)width * sizeof *size);
     for (int64_t r = row; r < row + rows; r++) {
-        w->head->k.decode(seg->width, hr_segment_row(seg, r), seg->o.dtype.id == HR_I8R ? *hr_segment_scale(seg, r) : 1.0f, seg->o.dtype,
+        w->head->k.decode(width, hr_segment_row(seg, r), seg->o.dtype.id == HR_I8R ? *hr_segment_scale(seg, r) : 1.0f, seg->o.dtype,
                           value);
-        for (int64_t k = 0; k < seg->width; k++)
+        for (int64_t k = 0; k < width; k++)
             size[k] += fabsf(value[k]);
     }
-    w->head->k.draws(rng_of(w, seg), (uint32_t)(seg->first_row + row), seg->width, draw);
-    for (int64_t k = 0; k < seg->width; k++) {
+    w->head->k.draws(rng_of(w, seg), (uint32_t)(seg->first_row + row), width, draw);
+    for (int64_t k = 0; k < width; k++) {
         uint32_t bits;
         size[k] /= (float)rows;
         sum += size[k];
@@ -69,7 +70,7 @@ static void count_group(const rewire_work *w, hr_segment *seg, int64_t row, hr_t
     float value[HR_FAN_IN_MAX];
     uint64_t key[HR_FAN_IN_MAX];
     (void)group_keys(w, seg, row, value, key);
-    for (int64_t k = 0; k < seg->width; k++)
+    for (int64_t k = 0, width = hr_row_width(seg, row); k < width; k++)
         if (key[k] >> w->shift >> DIGIT_BITS == w->prefix)
             scratch->histogram[key[k] >> w->shift & (HR_REWIRE_BINS - 1)]++;
 }
@@ -118,19 +119,19 @@ static int64_t extreme(int64_t width, const uint64_t *key, const bool *marks, bo
 }
 
 /* The slots of a group that go, as marks; how many, at most `most`. */
-static int64_t mark_pruned(const rewire_work *w, const hr_segment *seg, const uint64_t *key, int64_t most, bool *gone)
+static int64_t mark_pruned(const rewire_work *w, int64_t width, const uint64_t *key, int64_t most, bool *gone)
 {
     const bool per_label = w->r->prune == HR_PRUNE_PER_LABEL;
-    const int64_t own = smaller((int64_t)((double)w->r->amount * (double)seg->width), most);
+    const int64_t own = smaller((int64_t)((double)w->r->amount * (double)width), most);
     int64_t count = 0;
-    for (int64_t k = 0; k < seg->width; k++) {
+    for (int64_t k = 0; k < width; k++) {
         gone[k] = !per_label && key[k] < w->limit;
         count += gone[k];
     }
     for (; per_label && count < own; count++)
-        gone[extreme(seg->width, key, gone, false, false)] = true;
+        gone[extreme(width, key, gone, false, false)] = true;
     for (; count > most; count--)
-        gone[extreme(seg->width, key, gone, true, true)] = false;
+        gone[extreme(width, key, gone, true, true)] = false;
     return count;
 }
 
@@ -208,17 +209,22 @@ static void init_new(const rewire_work *w, const hr_segment *seg, int64_t row, i
     hr_dtype_store(seg->o.dtype, hr_segment_row(seg, row), k, v, scale);
 }
 
+static void sort_columns(int64_t count, uint32_t *column) /* few: insertion */
+{
+    for (int64_t i = 1; i < count; i++)
+        for (int64_t j = i; j > 0 && column[j - 1] > column[j]; j--) {
+            const uint32_t swap = column[j];
+            column[j] = column[j - 1];
+            column[j - 1] = swap;
+        }
+}
+
 static void move_group(const rewire_work *w, hr_segment *seg, int64_t row, const bool *gone, const uint32_t *inputs, uint32_t *grown,
                        int64_t count)
 {
     uint32_t fresh[HR_FAN_IN_MAX];
     int32_t from[HR_FAN_IN_MAX];
-    for (int64_t i = 1; i < count; i++) /* few: insertion */
-        for (int64_t j = i; j > 0 && grown[j - 1] > grown[j]; j--) {
-            const uint32_t swap = grown[j];
-            grown[j] = grown[j - 1];
-            grown[j - 1] = swap;
-        }
+    sort_columns(count, grown);
     for (int64_t k = 0, old = 0, next = 0; k < seg->width; k++) {
         while (old < seg->width && gone[old])
             old++;
@@ -252,7 +258,7 @@ static void rewire_group(const rewire_work *w, hr_segment *seg, int64_t row, con
     const int64_t candidates = seg->dim - seg->width;
     part->weight += group_keys(w, seg, row, value, key) * hr_rows_scale(seg);
     part->slots += seg->width;
-    const int64_t count = mark_pruned(w, seg, key, candidates, gone);
+    const int64_t count = mark_pruned(w, seg->width, key, candidates, gone);
     if (count == 0)
         return;
     part->moved += count;
@@ -263,6 +269,114 @@ static void rewire_group(const rewire_work *w, hr_segment *seg, int64_t row, con
     else
         grow_random(rng_of(w, seg), (uint32_t)(seg->first_row + row), candidates, count, bits, grown);
     move_group(w, seg, row, gone, inputs, grown, count);
+}
+
+/* ---- unstructured ---- */
+
+/* Which connections of a block's rows go; how many. */
+static int64_t mark_block(const rewire_work *w, const hr_segment *seg, int64_t row, int64_t end, hr_tile_scratch *s, hr_rewire_part *part)
+{
+    float value[HR_FAN_IN_MAX];
+    uint64_t key[HR_FAN_IN_MAX];
+    int64_t count = 0;
+    for (int64_t r = row; r < end; r++) {
+        const int64_t width = hr_row_width(seg, r);
+        part->weight += group_keys(w, seg, r, value, key) * hr_rows_scale(seg);
+        count += mark_pruned(w, width, key, width, s->gone + (seg->starts[r] - seg->starts[row]));
+    }
+    part->slots += seg->starts[end] - seg->starts[row];
+    part->moved += count;
+    return count;
+}
+
+/* How many connections each row will have: those that stay, and its share of the new ones, each falling into a row of its own drawing. */
+static void count_rows(const rewire_work *w, const hr_segment *seg, int64_t row, int64_t end, int64_t fresh, hr_tile_scratch *s)
+{
+    const uint32_t first = seg->starts[row];
+    for (int64_t r = row; r < end; r++) {
+        s->new_count[r - row] = 0;
+        for (uint32_t i = seg->starts[r]; i < seg->starts[r + 1]; i++)
+            s->new_count[r - row] += !s->gone[i - first];
+    }
+    for (int64_t i = 0; i < fresh; i++) {
+        uint32_t word[4];
+        hr_rng_block(rng_of(w, seg), (uint32_t)(seg->first_row + row), (uint32_t)(3 * DRAW_COLUMN + i), word);
+        int64_t r = (int64_t)((uint64_t)word[0] * (uint64_t)(end - row) >> 32);
+        while (s->new_count[r] == seg->dim)
+            r = (r + 1) % (end - row);
+        s->new_count[r]++;
+    }
+}
+
+/* The inputs of a row's new connections, merged with those that stay, and where each was in the block, -1: new. */
+static void merge_row(const rewire_work *w, const hr_segment *seg, int64_t row, int64_t r, uint32_t at, hr_tile_scratch *s)
+{
+    uint64_t bits[HR_FAN_IN_MAX / 64 + 1];
+    uint32_t inputs[HR_FAN_IN_MAX], grown[HR_FAN_IN_MAX];
+    const int64_t width = hr_row_width(seg, r), base = seg->starts[r] - seg->starts[row], count = s->new_count[r - row];
+    int64_t kept = 0;
+    (void)hr_fan_in_read(seg, r, inputs);
+    for (int64_t k = 0; k < width; k++)
+        kept += !s->gone[base + k];
+    free_columns(seg->dim, inputs, width, bits);
+    int64_t candidates = seg->dim - width;
+    for (int64_t k = 0; k < width && count - kept > candidates; k++) /* too few others: it may grow what it has lost */
+        if (s->gone[base + k]) {
+            bits[inputs[k] / 64] |= UINT64_C(1) << inputs[k] % 64;
+            candidates++;
+        }
+    grow_random(rng_of(w, seg), (uint32_t)(seg->first_row + r), candidates, count - kept, bits, grown);
+    sort_columns(count - kept, grown);
+    for (int64_t k = 0, old = 0, next = 0; k < count; k++) {
+        while (old < width && s->gone[base + old])
+            old++;
+        const bool is_new = next < count - kept && (old == width || grown[next] < inputs[old]);
+        s->new_from[at + k] = is_new ? -1 : base + old;
+        s->new_input[at + k] = is_new ? grown[next++] : inputs[old++];
+    }
+}
+
+/* An array of the block's connections in its new order. */
+static void move_block(int64_t n, size_t bytes, uint8_t *data, hr_tile_scratch *s)
+{
+    memcpy(s->old, data, (size_t)n * bytes);
+    for (int64_t i = 0; i < n; i++) {
+        if (s->new_from[i] < 0)
+            memset(data + (size_t)i * bytes, 0, bytes);
+        else
+            memcpy(data + (size_t)i * bytes, (uint8_t *)s->old + (size_t)s->new_from[i] * bytes, bytes);
+    }
+}
+
+static void rewire_rows(const rewire_work *w, hr_segment *seg, int64_t row, int64_t end, hr_tile_scratch *s, hr_rewire_part *part)
+{
+    const int64_t fresh = mark_block(w, seg, row, end, s, part), first = seg->starts[row], n = seg->starts[end] - first;
+    const size_t state = seg->o.state_dtype.bytes;
+    uint32_t at = 0;
+    count_rows(w, seg, row, end, fresh, s);
+    for (int64_t r = row; r < end; r++) {
+        merge_row(w, seg, row, r, at, s);
+        at += s->new_count[r - row];
+    }
+    move_block(n, seg->o.dtype.bytes, seg->codes[0] + (size_t)first * seg->o.dtype.bytes, s);
+    if (seg->comp)
+        move_block(n, sizeof *seg->comp, (uint8_t *)(seg->comp + first), s);
+    if (seg->momentum)
+        move_block(n, state, (uint8_t *)seg->momentum + (size_t)first * state, s);
+    if (seg->second)
+        move_block(n, state, (uint8_t *)seg->second + (size_t)first * state, s);
+    at = 0;
+    for (int64_t r = row; r < end; r++) {
+        seg->starts[r] = (uint32_t)first + at;
+        at += s->new_count[r - row];
+    }
+    for (int64_t r = row; r < end; r++) {
+        const uint32_t place = seg->starts[r] - (uint32_t)first;
+        hr_fan_in_store(seg, r, s->new_input + place);
+        for (int64_t k = 0; k < hr_row_width(seg, r) && w->r->init > 0; k++)
+            if (s->new_from[place + k] < 0)
+                init_new(w, seg, r, k);
+    }
 }
 
 /* ---- the gradient at all columns ---- */
@@ -311,6 +425,10 @@ static void rewire_block(void *arg, int64_t block, int worker)
     hr_tile_scratch scratch = hr_head_scratch(head, worker);
     hr_rewire_part *part = &head->rewire_part[block];
     const int64_t first = block * head->block_rows - seg->first_row, end = smaller(first + head->block_rows, seg->o.rows);
+    if (seg->starts && end > (first > 0 ? first : 0)) {
+        rewire_rows(w, seg, first > 0 ? first : 0, end, &scratch, part);
+        return;
+    }
     if (w->r->grow == HR_GROW_RANDOM) {
         for (int64_t row = first > 0 ? first : 0; row < end; row += seg->group)
             rewire_group(w, seg, row, NULL, part);
@@ -348,9 +466,11 @@ hr_status hr_head_rewire(hr_head *head, const hr_rewire *r, hr_rewire_counts *ou
     double sum = 0;
     for (w.segment = 0; w.segment < head->o.num_segments; w.segment++) {
         hr_segment *seg = &head->segment[w.segment];
-        if (seg->o.family != HR_FAMILY_FAN_IN)
+        if (seg->o.family == HR_FAMILY_DENSE)
             continue;
-        const int64_t slots = (seg->o.rows + seg->group - 1) / seg->group * seg->width;
+        if (seg->starts && r->grow == HR_GROW_GRADIENT)
+            return hr_fail(head->ctx, HR_ERR_CONFIG, "head: unstructured connections grow at random only");
+        const int64_t slots = seg->starts ? seg->o.connections : (seg->o.rows + seg->group - 1) / seg->group * seg->width;
         if (r->prune == HR_PRUNE_FRACTION)
             w.limit = select_limit(&w, (int64_t)((double)r->amount * (double)slots));
         else

@@ -26,26 +26,45 @@ hr_segment hr_segment_make(const hr_segment_options *o, int64_t dim, int64_t fir
     return seg;
 }
 
-static int64_t input_rows(const hr_segment *seg)
+static bool is_unstructured(const hr_segment *seg)
 {
-    return seg->o.family == HR_FAMILY_FAN_IN ? (seg->o.rows + seg->group - 1) / seg->group : 0;
+    return seg->o.family == HR_FAMILY_UNSTRUCTURED;
 }
 
-static size_t input_bytes(const hr_segment *seg)
+static size_t code_bytes(const hr_segment *seg)
 {
-    return hr_mul(hr_mul((size_t)input_rows(seg), (size_t)seg->width), hr_input_bytes(seg->dim));
+    return is_unstructured(seg) ? hr_mul((size_t)seg->o.connections, seg->o.dtype.bytes) : hr_mul((size_t)seg->o.rows, seg->pitch);
+}
+
+static size_t input_count(const hr_segment *seg)
+{
+    if (is_unstructured(seg))
+        return (size_t)seg->o.connections;
+    return seg->o.family == HR_FAMILY_FAN_IN ? hr_mul((size_t)((seg->o.rows + seg->group - 1) / seg->group), (size_t)seg->width) : 0;
+}
+
+static size_t start_bytes(const hr_segment *seg)
+{
+    return is_unstructured(seg) ? hr_mul((size_t)seg->o.rows + 1, sizeof(uint32_t)) : 0;
+}
+
+/* Weights without padding: what state is kept for. */
+static size_t weight_count(const hr_segment *seg)
+{
+    return is_unstructured(seg) ? (size_t)seg->o.connections : hr_mul((size_t)seg->o.rows, (size_t)seg->width);
 }
 
 size_t hr_rows_weight_bytes(const hr_segment *seg)
 {
-    const size_t codes = hr_add(hr_mul((size_t)seg->o.rows, seg->pitch), input_bytes(seg));
-    return seg->o.dtype.id == HR_I8R ? hr_add(codes, hr_mul((size_t)seg->o.rows, sizeof(float))) : codes;
+    const size_t inputs = hr_add(hr_mul(input_count(seg), hr_input_bytes(seg->dim)), start_bytes(seg));
+    const size_t scales = seg->o.dtype.id == HR_I8R ? hr_mul((size_t)seg->o.rows, sizeof(float)) : 0;
+    return hr_add(hr_add(code_bytes(seg), inputs), scales);
 }
 
 size_t hr_rows_state_bytes(const hr_segment *seg)
 {
     const hr_segment_options *o = &seg->o;
-    const size_t n = hr_mul((size_t)o->rows, (size_t)seg->width);
+    const size_t n = weight_count(seg);
     const size_t moments = o->optimizer == HR_HEAD_ADAM ? 2 : o->momentum > 0;
     return hr_add(o->kahan ? hr_mul(n, 2) : 0, hr_mul(n, moments * o->state_dtype.bytes));
 }
@@ -53,13 +72,15 @@ size_t hr_rows_state_bytes(const hr_segment *seg)
 hr_status hr_rows_create(hr_ctx *ctx, hr_segment *seg)
 {
     const hr_segment_options *o = &seg->o;
-    const size_t n = (size_t)o->rows * (size_t)seg->width;
+    const size_t n = weight_count(seg), inputs = input_count(seg);
     seg->num_shards = 1;
     seg->shard_rows = o->rows;
-    seg->codes[0] = hr_calloc(ctx, HR_MEM_HEAD_WEIGHTS, (size_t)o->rows, seg->pitch);
+    seg->codes[0] = hr_calloc(ctx, HR_MEM_HEAD_WEIGHTS, 1, code_bytes(seg));
     if (!seg->codes[0])
         return HR_ERR_NOMEM;
-    if (o->family == HR_FAMILY_FAN_IN && !(seg->inputs[0] = hr_calloc(ctx, HR_MEM_HEAD_WEIGHTS, 1, input_bytes(seg))))
+    if (inputs > 0 && !(seg->inputs[0] = hr_calloc(ctx, HR_MEM_HEAD_WEIGHTS, inputs, hr_input_bytes(seg->dim))))
+        return HR_ERR_NOMEM;
+    if (is_unstructured(seg) && !(seg->starts = hr_calloc(ctx, HR_MEM_HEAD_WEIGHTS, 1, start_bytes(seg))))
         return HR_ERR_NOMEM;
     if (o->dtype.id == HR_I8R && !(seg->scales[0] = HR_ARRAY0(ctx, HR_MEM_HEAD_WEIGHTS, float, o->rows)))
         return HR_ERR_NOMEM;
@@ -77,6 +98,7 @@ void hr_rows_destroy(hr_ctx *ctx, hr_segment *seg)
 {
     hr_free(ctx, seg->codes[0]);
     hr_free(ctx, seg->inputs[0]);
+    hr_free(ctx, seg->starts);
     hr_free(ctx, seg->scales[0]);
     hr_free(ctx, seg->comp);
     hr_free(ctx, seg->momentum);
@@ -97,7 +119,7 @@ void hr_rows_init(hr_segment *seg, uint64_t seed, float init, int64_t row, int64
         uint8_t *codes = hr_segment_row(seg, r);
         if (seg->o.dtype.id == HR_I8R)
             *hr_segment_scale(seg, r) = scale;
-        for (int64_t d = 0; unit > 0 && d < seg->width; d++) {
+        for (int64_t d = 0, n = hr_row_width(seg, r); unit > 0 && d < n; d++) {
             /* uniform on the multiples of 2^-15 in (-1, 1), symmetric about zero */
             const float u = ((float)hr_rng_draw16(rng, (uint32_t)(seg->first_row + r), (uint32_t)d) - 32767.5f) * 0x1p-15f;
             const float v = seg->o.dtype.id == HR_I8R ? u * unit : hr_dtype_round(seg->o.dtype, HR_ROUND_NEAREST, u * unit, 0);
@@ -109,26 +131,30 @@ void hr_rows_init(hr_segment *seg, uint64_t seed, float init, int64_t row, int64
 void hr_rows_tensors(hr_segment *seg, const char *head, int index, hr_tensor_list *list)
 {
     const hr_segment_options *o = &seg->o;
+    const bool flat = is_unstructured(seg); /* one column, in one piece */
+    const int64_t width = flat ? 1 : seg->width, rows = flat ? o->connections : o->rows, g = seg->group;
+    const hr_tensor_type state = hr_tensor_type_of(o->state_dtype);
     const struct {
         const char *name;
         hr_tensor_type type;
-        int64_t cols, group;
+        int64_t rows, cols, group;
         void *data;
         bool state;
     } all[] = {
-        {"codes", hr_tensor_type_of(o->dtype), (int64_t)(seg->pitch / o->dtype.bytes), 1, seg->codes[0], false},
-        {"inputs", hr_input_bytes(seg->dim) == 2 ? HR_T_U16 : HR_T_U32, seg->width, seg->group, seg->inputs[0], false},
-        {"scales", HR_T_F32, 1, 1, seg->scales[0], false},
-        {"compensation", HR_T_BF16, seg->width, 1, seg->comp, true},
-        {"momentum", hr_tensor_type_of(o->state_dtype), seg->width, 1, seg->momentum, true},
-        {"second", hr_tensor_type_of(o->state_dtype), seg->width, 1, seg->second, true},
+        {"codes", hr_tensor_type_of(o->dtype), rows, flat ? 1 : (int64_t)(seg->pitch / o->dtype.bytes), 1, seg->codes[0], false},
+        {"inputs", hr_input_bytes(seg->dim) == 2 ? HR_T_U16 : HR_T_U32, (rows + g - 1) / g, width, g, seg->inputs[0], false},
+        {"starts", HR_T_U32, o->rows + 1, 1, 1, seg->starts, false},
+        {"scales", HR_T_F32, o->rows, 1, 1, seg->scales[0], false},
+        {"compensation", HR_T_BF16, rows, width, 1, seg->comp, true},
+        {"momentum", state, rows, width, 1, seg->momentum, true},
+        {"second", state, rows, width, 1, seg->second, true},
     };
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
         if (!all[i].data)
             continue;
         hr_tensor *t = &list->item[list->count++];
-        *t = (hr_tensor){.type = all[i].type, .rows = (o->rows + all[i].group - 1) / all[i].group, .cols = all[i].cols,
-                         .data = all[i].data, .shard_group = all[i].group, .state = all[i].state};
+        *t = (hr_tensor){.type = all[i].type, .rows = all[i].rows, .cols = all[i].cols, .data = all[i].data,
+                         .shard_group = flat ? 0 : all[i].group, .state = all[i].state};
         snprintf(t->name, sizeof t->name, "%s.%d.%s", head, index, all[i].name);
     }
 }
@@ -142,8 +168,8 @@ void hr_rows_decode(const hr_segment *seg, const hrk_table *k, int64_t row, floa
 {
     const uint8_t *codes = hr_segment_row(seg, row);
     const float scale = seg->o.dtype.id == HR_I8R ? *hr_segment_scale(seg, row) : 1.0f;
-    const int64_t tail = seg->width % HRK_DP, last = seg->width / HRK_DP;
-    k->decode_row(seg->width, codes, scale, seg->o.dtype, rows * HRK_DP, w);
+    const int64_t width = hr_row_width(seg, row), tail = width % HRK_DP, last = width / HRK_DP;
+    k->decode_row(width, codes, scale, seg->o.dtype, rows * HRK_DP, w);
     if (tail)
         memset(w + last * rows * HRK_DP + tail, 0, (size_t)(HRK_DP - tail) * sizeof(float));
 }
@@ -153,8 +179,8 @@ void hr_rows_decode(const hr_segment *seg, const hrk_table *k, int64_t row, floa
 /* Momentum: m <- mu * m + dw, rounded stochastically into its store; the update then uses the stored m. */
 static void apply_momentum(hr_segment *seg, const hr_tile_step *s, int64_t row, float *dw)
 {
-    uint8_t *m = (uint8_t *)seg->momentum + (size_t)row * (size_t)seg->width * seg->o.state_dtype.bytes;
-    for (int64_t d = 0; d < seg->width; d++) {
+    uint8_t *m = (uint8_t *)seg->momentum + (size_t)hr_row_place(seg, row) * seg->o.state_dtype.bytes;
+    for (int64_t d = 0, n = hr_row_width(seg, row); d < n; d++) {
         const float v = fmaf(seg->o.momentum, hr_dtype_load(seg->o.state_dtype, m, d, 1.0f), dw[d]);
         const uint16_t draw = hr_rng_draw16(s->momentum_rng, (uint32_t)(seg->first_row + row), (uint32_t)d);
         dw[d] = hr_dtype_round(seg->o.state_dtype, HR_ROUND_STOCHASTIC, v, draw);
@@ -166,10 +192,10 @@ static void apply_momentum(hr_segment *seg, const hr_tile_step *s, int64_t row, 
 static void apply_adam(hr_segment *seg, const hr_tile_step *s, int64_t row, float *dw)
 {
     const hr_segment_options *o = &seg->o;
-    const size_t at = (size_t)row * (size_t)seg->width * o->state_dtype.bytes;
+    const size_t at = (size_t)hr_row_place(seg, row) * o->state_dtype.bytes;
     uint8_t *first = (uint8_t *)seg->momentum + at, *second = (uint8_t *)seg->second + at;
     const uint32_t label = (uint32_t)(seg->first_row + row);
-    for (int64_t d = 0; d < seg->width; d++) {
+    for (int64_t d = 0, n = hr_row_width(seg, row); d < n; d++) {
         float m = hr_dtype_load(o->state_dtype, first, d, 1.0f), v = hr_dtype_load(o->state_dtype, second, d, 1.0f);
         m = fmaf(1.0f - o->beta1, dw[d] - m, m);
         v = fmaf(1.0f - o->beta2, dw[d] * dw[d] - v, v);
@@ -185,9 +211,9 @@ static void apply_adam(hr_segment *seg, const hr_tile_step *s, int64_t row, floa
 static void update_kahan(hr_segment *seg, int64_t row, const float *dw, hrk_sgd_args args)
 {
     uint8_t *codes = hr_segment_row(seg, row);
-    uint16_t *comp = seg->comp + row * seg->width;
+    uint16_t *comp = seg->comp + hr_row_place(seg, row);
     const float scale = seg->o.dtype.id == HR_I8R ? *hr_segment_scale(seg, row) : 1.0f;
-    for (int64_t d = 0; d < seg->width; d++) {
+    for (int64_t d = 0, n = hr_row_width(seg, row); d < n; d++) {
         const float c = hr_dtype_load(seg->o.dtype, codes, d, scale) + hr_bf16_decode(comp[d]);
         const float v = fmaf(-args.step, dw[d], args.keep * c);
         const float next = hr_dtype_round(seg->o.dtype, HR_ROUND_NEAREST, v, 0);
@@ -212,12 +238,13 @@ static void update_i8r(hr_segment *seg, const hr_tile_step *s, int64_t row, cons
                        hr_tile_scratch *scratch)
 {
     int8_t *codes = (int8_t *)hr_segment_row(seg, row);
+    const int64_t width = hr_row_width(seg, row);
     float *scale = hr_segment_scale(seg, row);
-    const float fresh = hr_rows_fresh_scale(*scale, s->k->absmax_i8r(seg->width, codes, *scale, dw, args), args);
+    const float fresh = hr_rows_fresh_scale(*scale, s->k->absmax_i8r(width, codes, *scale, dw, args), args);
     const hr_rng rng = fresh == *scale ? s->rng : s->rescale_rng;
     if (args.rounding != HR_ROUND_NEAREST)
-        s->k->draws(rng, (uint32_t)(seg->first_row + row), seg->width, scratch->draws);
-    s->k->sgd_i8r(seg->width, codes, *scale, fresh, dw, scratch->draws, args);
+        s->k->draws(rng, (uint32_t)(seg->first_row + row), width, scratch->draws);
+    s->k->sgd_i8r(width, codes, *scale, fresh, dw, scratch->draws, args);
     *scale = fresh;
 }
 
@@ -232,7 +259,7 @@ hrk_sgd_args hr_rows_sgd_args(const hr_segment *seg, const hr_tile_step *s)
 
 bool hr_rows_whole(const hr_segment *seg)
 {
-    return seg->o.dtype.id == HR_I8R || seg->comp || seg->momentum;
+    return seg->o.dtype.id == HR_I8R || seg->comp || seg->momentum || seg->starts;
 }
 
 void hr_rows_update(hr_segment *seg, const hr_tile_step *s, int64_t row, float *dw, hr_tile_scratch *scratch)
@@ -248,8 +275,8 @@ void hr_rows_update(hr_segment *seg, const hr_tile_step *s, int64_t row, float *
         update_i8r(seg, s, row, dw, args, scratch);
     } else {
         if (args.rounding != HR_ROUND_NEAREST && seg->o.dtype.id != HR_F32)
-            s->k->draws(s->rng, (uint32_t)(seg->first_row + row), seg->width, scratch->draws);
-        s->k->sgd(seg->width, hr_segment_row(seg, row), dw, scratch->draws, args);
+            s->k->draws(s->rng, (uint32_t)(seg->first_row + row), hr_row_width(seg, row), scratch->draws);
+        s->k->sgd(hr_row_width(seg, row), hr_segment_row(seg, row), dw, scratch->draws, args);
     }
 }
 
@@ -259,7 +286,7 @@ void hr_rows_halve(hr_segment *seg, hr_rng rng, int64_t row, int64_t rows)
         uint8_t *codes = hr_segment_row(seg, r);
         if (seg->o.dtype.id == HR_I8R)
             *hr_segment_scale(seg, r) *= 0.5f; /* exact */
-        for (int64_t d = 0; d < seg->width; d++) {
+        for (int64_t d = 0, n = hr_row_width(seg, r); d < n; d++) {
             if (seg->o.dtype.id != HR_I8R) {
                 const uint16_t draw = hr_rng_draw16(rng, (uint32_t)(seg->first_row + r), (uint32_t)d);
                 const float half = 0.5f * hr_dtype_load(seg->o.dtype, codes, d, 1.0f);
@@ -267,7 +294,7 @@ void hr_rows_halve(hr_segment *seg, hr_rng rng, int64_t row, int64_t rows)
                 hr_dtype_store(seg->o.dtype, codes, d, hr_dtype_round(seg->o.dtype, how, half, draw), 1.0f);
             }
             if (seg->comp) {
-                uint16_t *c = seg->comp + r * seg->width + d;
+                uint16_t *c = seg->comp + hr_row_place(seg, r) + d;
                 *c = hr_bf16_encode(hr_round_nearest(0.5f * hr_bf16_decode(*c), HR_GRID_BF16));
             }
         }

@@ -16,7 +16,7 @@ typedef struct hr_segment {
     const struct hr_family *family;
     int64_t first_row; /* on the internal axis */
     int64_t first_column, dim; /* the slice of X it reads */
-    int64_t width;     /* weights of a row: dim, or fan_in */
+    int64_t width;     /* weights of a row: dim, or fan_in; unstructured: at most dim */
     int64_t group;     /* fan-in: labels that share their inputs; else 1 */
     unsigned tensor;   /* random number of the weights; tensor + 1: of the momentum */
     size_t pitch;      /* bytes of a row of codes */
@@ -25,14 +25,26 @@ typedef struct hr_segment {
     uint8_t *codes[HR_SHARDS_MAX];
     float *scales[HR_SHARDS_MAX]; /* i8r: one for each row */
     void *inputs[HR_SHARDS_MAX];  /* fan-in: (rows / group, width) ascending columns of the slice, u16, or u32 if dim > 65536 */
+    uint32_t *starts;  /* unstructured: (rows + 1) where rows begin in codes, inputs and state, which have no gaps; else NULL */
     uint16_t *comp;    /* kahan: (rows, width) bf16, code units */
     void *momentum;    /* (rows, width) state_dtype: momentum, or Adam's first moment */
     void *second;      /* (rows, width) state_dtype: Adam's second moment */
     float alpha;
 } hr_segment;
 
+/* Weights of a row, and where they begin in arrays without padding. */
+static inline int64_t hr_row_width(const hr_segment *seg, int64_t row)
+{
+    return seg->starts ? (int64_t)seg->starts[row + 1] - seg->starts[row] : seg->width;
+}
+static inline int64_t hr_row_place(const hr_segment *seg, int64_t row)
+{
+    return seg->starts ? (int64_t)seg->starts[row] : row * seg->width;
+}
 static inline uint8_t *hr_segment_row(const hr_segment *seg, int64_t row)
 {
+    if (seg->starts)
+        return seg->codes[0] + (size_t)seg->starts[row] * seg->o.dtype.bytes;
     return seg->codes[row / seg->shard_rows] + (size_t)(row % seg->shard_rows) * seg->pitch;
 }
 static inline float *hr_segment_scale(const hr_segment *seg, int64_t row)
@@ -58,8 +70,8 @@ typedef struct hr_packed {
     uint32_t *xp16;         /* (dim_padded / DP, padded / 2, DP) */
     int64_t dim_q;          /* D rounded up to HRK_QP */
     uint8_t *xq;            /* (padded / BP, dim_q / 4, BP, 4) */
-    uint8_t *xc;            /* (D, padded): a column's bytes, in the order of hrk_fan_i8_fn; where a segment wants it */
-    int64_t xt_step, xt16_step, xq_step, x_step; /* of xt, xt16, xq, and x from one instance to the next */
+    uint8_t *xc;            /* (B / IP rounded up, D, IP): a column's bytes, in the order of hrk_byte_place; where a segment wants it */
+    int64_t xt_step, xt16_step, xq_step, xc_step, x_step; /* of xt, xt16, xq, xc, and x from one instance to the next */
     float *x_scale;         /* (padded) */
     /* scoring only */
     const float *x;         /* (B, D) row-major */
@@ -94,7 +106,7 @@ typedef struct hr_backlog {
     int64_t *input, *at;
 } hr_backlog;
 
-enum { HR_LIST_STRIP = 16, HR_REWIRE_BINS = 4096, HR_GROW_ROWS = 8 };
+enum { HR_LIST_STRIP = 16, HR_LINKS = 1024, HR_REWIRE_BINS = 4096, HR_GROW_ROWS = 8 };
 
 /* Scratch of one worker, as large as the largest segment needs (tile.c). T: labels of a tile; K: width, padded to HRK_DP. */
 typedef struct hr_tile_scratch {
@@ -118,17 +130,23 @@ typedef struct hr_tile_scratch {
     hr_backlog backlog;
     const hr_packed *whole; /* the batch with all columns */
     /* fan-in */
-    uint32_t *inputs;     /* (T / group, width) */
+    uint32_t *inputs;     /* (T / group, width), rows without gaps */
+    int64_t *input_at;    /* (T + 1) where those of a label begin, if none are shared */
     float *dw;            /* (K / DP, T, DP) */
     float *xg;            /* (T / group, padded / BP, width, BP) the inputs of shared groups */
     uint8_t *xgq;         /* (padded / BP, K / 4, BP, 4) the same of one group in int8 */
     hrk_link *links, *sorted; /* (T * width) */
-    float *chains;        /* (T * width, 16) */
+    float *chains;        /* (HR_LINKS, 16) */
     float *dxt;           /* (padded / BP, dim, BP) partial of dX of the segment's rows in a block; zero between blocks */
     bool dxt_used;
     /* rewiring */
     int64_t *histogram;   /* (HR_REWIRE_BINS) */
     float *grow;          /* (HR_GROW_ROWS, dim) sizes of the gradient at all columns */
+    /* unstructured: the connections of a block, at most hr_block_connections: which go; what they become, and from where; what they were */
+    bool *gone;
+    uint32_t *new_input, *old;
+    int64_t *new_from;
+    uint32_t *new_count;  /* (rows of a block + 1) */
 } hr_tile_scratch;
 
 /* What a tile needs to know of the step. */
@@ -226,6 +244,13 @@ bool hr_rows_whole(const hr_segment *seg);
 /* Halves all codes of the rows (alpha has fallen below 1/2). */
 void hr_rows_halve(hr_segment *seg, hr_rng rng, int64_t row, int64_t rows);
 
+/* ---- head.c ---- */
+
+/* V, and the rows of a block. */
+int64_t hr_head_count_blocks(const hr_head_options *o, int64_t *block_rows);
+/* A bound on the connections of an unstructured segment in a block: the mean and ten standard deviations. */
+int64_t hr_block_connections(const hr_head_options *o, const hr_segment_options *s);
+
 /* ---- tile.c: a tile's step ---- */
 
 /* The scratch of a worker for all segments of a head, laid out from `memory`; its size. NULL: only the size. */
@@ -275,6 +300,8 @@ void hr_backlog_flush(hr_tile_scratch *scratch, const hrk_table *k);
 
 /* ---- fan_in.c ---- */
 
+/* unstructured: how many connections each row has, a random share of all. */
+void hr_fan_in_start(hr_segment *seg, uint64_t seed);
 /* Draws the inputs of the groups that begin in rows [row, row + rows): distinct, ascending. */
 void hr_fan_in_init(hr_segment *seg, uint64_t seed, int64_t row, int64_t rows);
 /* Whether all inputs lie within the slice and ascend, as they must before a step. */

@@ -15,6 +15,7 @@ typedef struct needs {
     int64_t tile, width, weights; /* T; K; T * K */
     int64_t links, shared, dxt;   /* fan-in: T * width; the same in instances of shared inputs; columns */
     int64_t labels, list;         /* lists: labels that may wait, weights of them kept aside */
+    int64_t connections, block_rows; /* rewiring an unstructured segment: of a block */
 } needs;
 
 static int64_t larger(int64_t a, int64_t b)
@@ -32,10 +33,14 @@ static needs measure(const hr_head_options *o, bool lists)
         n.tile = larger(n.tile, t);
         n.width = larger(n.width, k);
         n.weights = larger(n.weights, t * k);
-        if (seg.o.family != HR_FAMILY_FAN_IN)
+        if (seg.o.family == HR_FAMILY_DENSE)
             continue;
         n.links = larger(n.links, t * seg.width);
         n.dxt = larger(n.dxt, seg.dim);
+        if (o->rewire && seg.o.family == HR_FAMILY_UNSTRUCTURED) {
+            n.connections = larger(n.connections, hr_block_connections(o, &seg.o));
+            (void)hr_head_count_blocks(o, &n.block_rows);
+        }
         if (seg.group > 1)
             n.shared = larger(n.shared, t / seg.group * seg.width);
         if (lists) {
@@ -82,15 +87,21 @@ size_t hr_tile_scratch_make(uint8_t *memory, const hr_head_options *o, hr_tile_s
     TAKE(w_size, t);
     TAKE(w_error, t);
     TAKE(inputs, n.links);
+    TAKE(input_at, n.links > 0 ? t + 1 : 0);
     TAKE(xg, training * n.shared * b);
     TAKE(xgq, grouped * b64);
     TAKE(dw, training * (n.links > 0 ? n.weights : 0));
     TAKE(links, single);
     TAKE(sorted, single);
-    TAKE(chains, single * 16);
+    TAKE(chains, single > 0 ? HR_LINKS * 16 : 0);
     TAKE(dxt, training * n.dxt * b);
     TAKE(histogram, o->rewire ? HR_REWIRE_BINS : 0);
     TAKE(grow, o->rewire ? HR_GROW_ROWS * pad(n.dxt, HRK_DP) : 0);
+    TAKE(gone, n.connections);
+    TAKE(new_input, n.connections);
+    TAKE(old, n.connections);
+    TAKE(new_from, n.connections);
+    TAKE(new_count, n.connections > 0 ? n.block_rows + 1 : 0);
     TAKE(backlog.item, training * HR_BACKLOG_ITEMS);
     TAKE(backlog.label, n.labels);
     TAKE(backlog.start, n.labels + 1);
@@ -126,9 +137,10 @@ void hr_tile_int8_weights(const hr_segment *seg, const hrk_table *k, int64_t row
     const int64_t width_q = pad(seg->width, HRK_QP);
     for (int64_t r = 0; r < rows; r++) {
         int8_t *q = s->wq + r * width_q;
-        const hrk_quantized w = k->quantize(seg->width, hr_segment_row(seg, row + r), row_scale(seg, row + r), seg->o.dtype, with_error, q);
-        if (width_q > seg->width)
-            memset(q + seg->width, 0, (size_t)(width_q - seg->width));
+        const int64_t width = hr_row_width(seg, row + r);
+        const hrk_quantized w = k->quantize(width, hr_segment_row(seg, row + r), row_scale(seg, row + r), seg->o.dtype, with_error, q);
+        if (width % HRK_QP)
+            memset(q + width, 0, (size_t)(HRK_QP - width % HRK_QP));
         s->w_scale[r] = w.scale;
         s->w_sum[r] = w.sum;
         if (!with_error)
@@ -142,7 +154,7 @@ void hr_tile_int8_weights(const hr_segment *seg, const hrk_table *k, int64_t row
 static void prefetch_next(const hr_segment *seg, int64_t next, int64_t rows, int64_t part, int64_t parts)
 {
     const int64_t end = next + rows < seg->o.rows ? next + rows : seg->o.rows;
-    for (int64_t r = next + part; r < end; r += parts)
+    for (int64_t r = next + part; r < end && !seg->starts; r += parts)
         for (size_t at = 0; at < seg->pitch; at += 64)
             __builtin_prefetch(hr_segment_row(seg, r) + at, 0, 2);
 }
@@ -247,7 +259,7 @@ static void update_tile_by_rows(hr_segment *seg, const hr_tile_step *s, int64_t 
         first = q == 0 ? dw : first;
     }
     for (int64_t r = 0; r < rows; r++) {
-        for (int64_t q = 0; q < panels; q++)
+        for (int64_t q = 0; q * HRK_DP < hr_row_width(seg, row + r); q++)
             memcpy(scratch->row + q * HRK_DP, first + (q * rows + r) * HRK_DP, HRK_DP * sizeof(float));
         hr_rows_update(seg, s, row + r, scratch->row, scratch);
     }

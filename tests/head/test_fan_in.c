@@ -5,17 +5,18 @@
 
 typedef struct form {
     const char *name;
-    int64_t fan_in, group;
+    int64_t fan_in, group; /* group 0: unstructured, so many connections in the mean */
 } form;
 
 static const form forms[] = {{"own 1", 1, 1}, {"own 13", 13, 1}, {"own all", 70, 1}, {"shared 16", 16, 16}, {"shared 64", 33, 64},
-                             {"shared 32, all", 70, 32}};
+                             {"shared 32, all", 70, 32}, {"unstructured", 7, 0}};
 enum { FORMS = sizeof forms / sizeof *forms };
 
 static hr_head_options fan_options(const problem *p, const char *dtype, hr_rounding rounding, form f)
 {
     hr_head_options o = options_for(p, dtype, rounding);
-    o.segment[0].family = HR_FAMILY_FAN_IN;
+    o.segment[0].family = f.group == 0 ? HR_FAMILY_UNSTRUCTURED : HR_FAMILY_FAN_IN;
+    o.segment[0].connections = f.group == 0 ? f.fan_in * p->L : 0;
     o.segment[0].fan_in = f.fan_in;
     o.segment[0].group = f.group;
     return o;
@@ -49,11 +50,15 @@ static double *all_weights(hr_head *head)
         snprintf(name, sizeof name, "head.%d.inputs", i);
         const hr_tensor *inputs = tensor_of(head, &list, name);
         const uint16_t *input = inputs ? inputs->data : NULL;
-        const int64_t columns = s->columns > 0 ? s->columns : o->dim - s->first_column, width = input ? s->fan_in : columns;
+        snprintf(name, sizeof name, "head.%d.starts", i);
+        const hr_tensor *starts = tensor_of(head, &list, name);
+        const uint32_t *start = starts ? starts->data : NULL;
+        const int64_t columns = s->columns > 0 ? s->columns : o->dim - s->first_column, fixed = input ? s->fan_in : columns;
         for (int64_t l = 0; l < s->rows; l++)
-            for (int64_t k = 0; k < width; k++) {
-                const uint8_t *row = (const uint8_t *)codes.data + (size_t)(l * codes.cols) * s->dtype.bytes;
-                const int64_t column = input ? input[l / (s->group > 1 ? s->group : 1) * width + k] : k;
+            for (int64_t k = 0, width = start ? (int64_t)start[l + 1] - start[l] : fixed; k < width; k++) {
+                const int64_t place = start ? start[l] : l * codes.cols;
+                const uint8_t *row = (const uint8_t *)codes.data + (size_t)place * s->dtype.bytes;
+                const int64_t column = start ? input[start[l] + k] : input ? input[l / (s->group > 1 ? s->group : 1) * width + k] : k;
                 w[(first + l) * o->dim + s->first_column + column] =
                     (double)hr_head_alpha(head, i) * hr_dtype_load(s->dtype, row, k, scale ? scale[l] : 1) * ldexp(1, -s->scale_log2);
             }
@@ -199,7 +204,7 @@ static void test_same_bits(void **state)
     (void)state;
     problem p = make_problem(9000, 70, 37);
     for (size_t t = 0; t < sizeof types / sizeof *types; t++)
-        for (int f = 1; f < FORMS; f += 2)
+        for (int f = 1; f < FORMS; f += 2 - (f == 5))
             for (int sparse = 0; sparse < 2; sparse++) {
                 hr_head_options o = fan_options(&p, types[t], HR_ROUND_STOCHASTIC, forms[f]);
                 o.weight_decay = 0.05f;
@@ -419,12 +424,66 @@ static void test_rewire(void **state)
     static const float amounts[] = {0.3f, 0.08f, 0.3f};
     for (int f = 1; f < FORMS; f++)
         for (int prune = 0; prune < 3; prune++)
-            for (int grow = 0; grow < 2; grow++) {
+            for (int grow = 0; grow < 2 && forms[f].group > 0; grow++) {
                 form one = forms[f];
                 one.fan_in = one.fan_in == 70 ? 45 : one.fan_in; /* more than can be replaced at once is left out */
                 check_rewire(&p, one, some[(f + prune) % 3], (hr_prune)prune, (hr_grow)grow,
                              prune == HR_PRUNE_THRESHOLD && one.group > 1 ? 0.14f : amounts[prune], grow ? 0.02f : 0);
             }
+    free_problem(&p);
+}
+
+/* Unstructured: as many connections as before, now anywhere in the block; what stays keeps its weight, and is not weaker than what went. */
+static void test_rewire_unstructured(void **state)
+{
+    (void)state;
+    problem p = make_problem(2500, 70, 4);
+    static const char *const some[] = {"f32", "e4m3", "i8r"};
+    for (int t = 0; t < 3; t++) {
+        hr_ctx *ctx = check_ctx(2, "auto");
+        hr_head_options o = fan_options(&p, some[t], HR_ROUND_NEAREST, (form){"", 7, 0});
+        o.rewire = true;
+        o.segment[0].momentum = t == 1 ? 0.5f : 0;
+        hr_head *head;
+        check_ok(ctx, hr_head_create(ctx, &o, &head));
+        double *before = all_weights(head), gone = 0, kept = INFINITY, size = 0;
+        const hr_rewire r = {.prune = (hr_prune)(t == 1 ? HR_PRUNE_THRESHOLD : HR_PRUNE_FRACTION), .amount = t == 1 ? 0.08f : 0.3f, .step = 3};
+        hr_rewire_counts n;
+        check_ok(ctx, hr_head_rewire(head, &r, &n));
+        assert_true(hr_head_inputs_valid(head));
+        double *after = all_weights(head);
+        int64_t lost = 0, wider = 0;
+        for (int64_t l = 0; l < p.L; l++) {
+            int64_t was = 0, is = 0;
+            for (int64_t d = 0; d < p.D; d++) {
+                const double a = before[l * p.D + d], b = after[l * p.D + d];
+                assert_true(b == 0 || b == a); /* new ones start at zero */
+                lost += a != 0 && b == 0;
+                gone = a != 0 && b == 0 ? fmax(gone, fabs(a)) : gone;
+                kept = b != 0 ? fmin(kept, fabs(a)) : kept;
+                size += fabs(a);
+                was += a != 0;
+                is += b != 0;
+            }
+            wider += is < was;
+        }
+        assert_int_equal(n.connections, 7 * p.L);
+        assert_true(lost <= n.moved && lost > n.moved - 200); /* some had the weight zero */
+        assert_true(gone <= kept * (1 + 1e-6) && wider > p.L / 3);
+        assert_true(fabs(n.mean_weight - size / (double)n.connections) < 1e-5 * n.mean_weight);
+        /* trained on, it takes up the new ones */
+        float *dx = malloc((size_t)(p.B * p.D) * sizeof *dx);
+        const hr_head_batch batch = batch_of(&p);
+        check_ok(ctx, hr_head_step(head, &batch, 0.3f, 4, dx, NULL));
+        double *trained = all_weights(head);
+        int64_t used = 0;
+        for (int64_t i = 0; i < p.L * p.D; i++)
+            used += after[i] == 0 && trained[i] != 0;
+        assert_true(used > n.moved / 2);
+        free(before), free(after), free(trained), free(dx);
+        hr_head_destroy(head);
+        check_ctx_empty(ctx);
+    }
     free_problem(&p);
 }
 
@@ -467,7 +526,9 @@ static void test_rewire_same_bits(void **state)
     (void)state;
     problem p = make_problem(9000, 70, 20);
     for (int grow = 0; grow < 2; grow++)
-        for (int f = 1; f < FORMS; f += 2) {
+        for (int f = 1; f < FORMS; f += 2 - (f == 5)) {
+            if (forms[f].group == 0 && grow)
+                continue;
             uint64_t first = 0;
             for (int isa = 0; isa <= (int)hr_isa_detect(); isa++)
                 for (int threads = 1; threads <= 3; threads += 2) {
@@ -561,7 +622,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_plain),       cmocka_unit_test(test_hinge_lists), cmocka_unit_test(test_slices),
         cmocka_unit_test(test_inputs),      cmocka_unit_test(test_same_bits),   cmocka_unit_test(test_sparse_mean),
-        cmocka_unit_test(test_rewire), cmocka_unit_test(test_rewire_extremes), cmocka_unit_test(test_rewire_same_bits),
+        cmocka_unit_test(test_rewire), cmocka_unit_test(test_rewire_extremes), cmocka_unit_test(test_rewire_unstructured), cmocka_unit_test(test_rewire_same_bits),
         cmocka_unit_test(test_top),         cmocka_unit_test(test_memory),      cmocka_unit_test(test_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
