@@ -229,7 +229,7 @@ typedef struct bench_machine {
 static void print_text(const bench_shape *s, const char *mode, const char *type, bench_summary own, double base, double peak, bool plain)
 {
     const double rate = 6e-9 * (double)s->B * (double)s->D * (double)s->L / own.median;
-    printf("%-10s %-5s %9.1f ms  %5.2fx  spread %.2f", mode, type, own.median * 1e3, base / own.median, own.spread);
+    printf("%-15s %-5s %9.1f ms  %5.2fx  spread %.2f", mode, type, own.median * 1e3, base / own.median, own.spread);
     if (plain)
         printf("  %6.1f GF/s", rate);
     if (plain && peak > 0)
@@ -279,7 +279,7 @@ static void report(hr_ctx *ctx, const bench_shape *s, bench_times *base_times, b
         }
         const bench_mode *mode = cases[i].mode;
         print_text(s, mode->name, cases[i].type, own, base.median, m.peak,
-                   mode->arith == HR_ARITH_F32 && mode->gradient == HR_GRADIENT_DENSE);
+                   mode->arith == HR_ARITH_F32 && mode->gradient == HR_GRADIENT_DENSE && mode->fan_in == 0);
         if (mode->gradient == HR_GRADIENT_SPARSE)
             printf("  density %.3f %%", 100 * density);
         putchar('\n');

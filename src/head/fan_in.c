@@ -150,48 +150,75 @@ static int64_t smaller(int64_t a, int64_t b)
     return a < b ? a : b;
 }
 
+/* Rows of one width go to a kernel together; unstructured ones, each of its own, one by one. */
+static void own_logits(const hr_segment *seg, const hrk_table *k, const hr_packed *x, int64_t row, int64_t rows, hr_tile_scratch *s)
+{
+    const int64_t some = seg->starts ? 1 : rows;
+    for (int64_t p = 0; p < x->padded / HRK_BP; p++)
+        for (int64_t r = 0; r < rows; r += some)
+            k->fan_logits(some, hr_row_width(seg, row + r), s->inputs + s->input_at[r], weights(s, rows, r), x->xt + p * x->xt_step,
+                          s->g + (p * rows + r) * HRK_BP);
+}
+
+/* The columns of a tile's groups, for one product after the other. */
+static void gather_groups(const hr_segment *seg, const hrk_table *k, const hr_packed *x, int64_t rows, hr_tile_scratch *s)
+{
+    const int64_t panels = x->padded / HRK_BP;
+    for (int64_t group = 0; group * seg->group < rows; group++)
+        for (int64_t p = 0; p < panels; p++)
+            k->gather(seg->width, s->inputs + group * seg->width, x->xt + p * x->xt_step,
+                      s->xg + (group * panels + p) * seg->width * HRK_BP);
+}
+
 static bool logits(const hr_segment *seg, const hrk_table *k, const hr_packed *x, int64_t row, int64_t rows, hr_tile_scratch *s)
 {
-    const int64_t panels = x->padded / HRK_BP, width = seg->width;
+    const int64_t panels = x->padded / HRK_BP;
     if (!tile_inputs(seg, row, rows, s))
         return false;
-    for (int64_t p = 0; p < panels && seg->group == 1 && !seg->starts; p++)
-        k->fan_logits(rows, width, s->inputs, weights(s, rows, 0), x->xt + p * x->xt_step, s->g + p * rows * HRK_BP);
-    for (int64_t p = 0; p < panels && seg->starts; p++)
-        for (int64_t r = 0; r < rows; r++)
-            k->fan_logits(1, hr_row_width(seg, row + r), s->inputs + s->input_at[r], weights(s, rows, r), x->xt + p * x->xt_step,
-                          s->g + (p * rows + r) * HRK_BP);
-    for (int64_t r = 0; r < rows && seg->group > 1; r += seg->group) {
-        const int64_t group = r / seg->group, n = smaller(rows - r, seg->group);
-        for (int64_t p = 0; p < panels; p++) {
-            float *xg = s->xg + (group * panels + p) * width * HRK_BP;
-            k->gather(width, s->inputs + group * width, x->xt + p * x->xt_step, xg);
-            k->gemm_panel_bp(n, width, weights(s, rows, r), xg, s->g + (p * rows + r) * HRK_BP, HRK_BP, 1.0f, 0);
-        }
+    if (seg->group == 1) {
+        own_logits(seg, k, x, row, rows, s);
+        return true;
     }
+    gather_groups(seg, k, x, rows, s);
+    for (int64_t r = 0; r < rows; r += seg->group)
+        for (int64_t p = 0; p < panels; p++)
+            k->gemm_panel_bp(smaller(rows - r, seg->group), seg->width, weights(s, rows, r),
+                             s->xg + (r / seg->group * panels + p) * seg->width * HRK_BP, s->g + (p * rows + r) * HRK_BP, HRK_BP, 1.0f, 0);
     return true;
+}
+
+/* Of IP instances from panel p on. */
+static void own_int8_logits(const hr_segment *seg, const hrk_table *k, const hr_packed *x, int64_t row, int64_t rows, int64_t p,
+                            hr_tile_scratch *s)
+{
+    const int64_t some = seg->starts ? 1 : rows, padded = (seg->width + HRK_QP - 1) / HRK_QP * HRK_QP;
+    for (int64_t r = 0; r < rows; r += some)
+        k->fan_i8(some, hr_row_width(seg, row + r), s->inputs + s->input_at[r],
+                  (hrk_fan_i8_args){.w = s->wq + r * padded, .w_sum = s->w_sum + r, .w_scale = s->w_scale + r, .pitch = HRK_IP,
+                                    .xc = x->xc + p / 2 * x->xc_step, .x_scale = x->x_scale + p * HRK_BP, .step = rows * HRK_BP,
+                                    .c = s->g + (p * rows + r) * HRK_BP, .panels = x->padded / HRK_BP - p > 1 ? 2 : 1});
+}
+
+static void shared_int8_logits(const hr_segment *seg, const hrk_table *k, const hr_packed *x, int64_t rows, int64_t p, hr_tile_scratch *s)
+{
+    const int64_t padded = (seg->width + HRK_QP - 1) / HRK_QP * HRK_QP;
+    for (int64_t r = 0; r < rows; r += seg->group) {
+        k->gather_i8(seg->width, s->inputs + r / seg->group * seg->width, x->xc + p / 2 * x->xc_step, HRK_IP, s->xgq);
+        for (int64_t i = p; i < smaller(p + 2, x->padded / HRK_BP); i++)
+            k->gemm_i8(smaller(rows - r, seg->group), (seg->width + 3) / 4, s->wq + r * padded, padded, s->w_sum + r, s->w_scale + r,
+                       s->xgq + (i - p) * padded * HRK_BP, x->x_scale + i * HRK_BP, s->g + (i * rows + r) * HRK_BP, s->xgq, 0);
+    }
 }
 
 static bool int8_logits(const hr_segment *seg, const hrk_table *k, const hr_packed *x, int64_t row, int64_t rows, hr_tile_scratch *s)
 {
-    const int64_t panels = x->padded / HRK_BP, width = seg->width, padded = (width + HRK_QP - 1) / HRK_QP * HRK_QP;
     if (!tile_inputs(seg, row, rows, s))
         return false;
-    for (int64_t p = 0; p < panels; p += 2) {
-        const int both = panels - p > 1 ? 2 : 1;
-        const uint8_t *xc = x->xc + p / 2 * x->xc_step;
-        hrk_fan_i8_args args = {.w = s->wq, .w_sum = s->w_sum, .w_scale = s->w_scale, .xc = xc, .x_scale = x->x_scale + p * HRK_BP,
-                                .pitch = HRK_IP, .c = s->g + p * rows * HRK_BP, .step = rows * HRK_BP, .panels = both};
-        if (seg->group == 1 && !seg->starts)
-            k->fan_i8(rows, width, s->inputs, args);
-        for (int64_t r = 0; r < rows && seg->starts; r++, args.w += padded, args.w_sum++, args.w_scale++, args.c += HRK_BP)
-            k->fan_i8(1, hr_row_width(seg, row + r), s->inputs + s->input_at[r], args);
-        for (int64_t r = 0; r < rows && seg->group > 1; r += seg->group) {
-            k->gather_i8(width, s->inputs + r / seg->group * width, xc, HRK_IP, s->xgq);
-            for (int64_t i = p; i < p + both; i++)
-                k->gemm_i8(smaller(rows - r, seg->group), (width + 3) / 4, s->wq + r * padded, padded, s->w_sum + r, s->w_scale + r,
-                           s->xgq + (i - p) * padded * HRK_BP, x->x_scale + i * HRK_BP, s->g + (i * rows + r) * HRK_BP, s->xgq, 0);
-        }
+    for (int64_t p = 0; p < x->padded / HRK_BP; p += HRK_IP / HRK_BP) {
+        if (seg->group == 1)
+            own_int8_logits(seg, k, x, row, rows, p, s);
+        else
+            shared_int8_logits(seg, k, x, rows, p, s);
     }
     return true;
 }
@@ -289,8 +316,9 @@ static void shared_dw(const hr_segment *seg, const hr_tile_step *step, int64_t r
 /* G beyond the batch is whatever the padding's logits gave; X is zero there, so only dX could see it, in instances that are not read. */
 static void backward(const hr_segment *seg, const hr_tile_step *step, int64_t row, int64_t rows, hr_tile_scratch *s)
 {
+    const bool fresh = step->sparse || step->dh; /* no logits() came before, that would have left inputs and their columns in the scratch */
     s->dxt_used = true;
-    if (step->sparse) { /* the logits were an int8 product */
+    if (fresh) {
         const bool valid = tile_inputs(seg, row, rows, s);
         (void)valid; /* checked after every load */
     }
@@ -298,12 +326,9 @@ static void backward(const hr_segment *seg, const hr_tile_step *step, int64_t ro
         own_backward(seg, step, rows, s);
         return;
     }
-    const int64_t panels = step->x->padded / HRK_BP;
+    if (fresh)
+        gather_groups(seg, step->k, step->x, rows, s);
     for (int64_t r = 0; r < rows; r += seg->group) {
-        const int64_t group = r / seg->group;
-        for (int64_t p = 0; p < panels && step->sparse; p++)
-            step->k->gather(seg->width, s->inputs + group * seg->width, step->x->xt + p * step->x->xt_step,
-                            s->xg + (group * panels + p) * seg->width * HRK_BP);
         shared_dx(seg, step, rows, r, s);
         shared_dw(seg, step, rows, r, s);
     }

@@ -577,7 +577,7 @@ bool hr_head_inputs_valid(const hr_head *head)
 {
     bool valid = true;
     for (int i = 0; i < head->o.num_segments && valid; i++)
-        valid = head->segment[i].o.family == HR_FAMILY_DENSE || hr_fan_in_valid(&head->segment[i]);
+        valid = head->segment[i].o.family == HR_FAMILY_DENSE || !head->segment[i].inputs[0] || hr_fan_in_valid(&head->segment[i]);
     return valid;
 }
 

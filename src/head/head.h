@@ -169,7 +169,7 @@ typedef struct hr_segment_shape {
     int64_t fan_in, group, input_bytes;
 } hr_segment_shape;
 hr_segment_shape hr_head_segment_shape(const hr_head *head, int segment);
-/* Whether all inputs of fan-in segments lie within X, as they must before the first step after a load. */
+/* Whether all inputs of the segments that have some by now lie within X and ascend, as they must before the first step after a load. */
 bool hr_head_inputs_valid(const hr_head *head);
 
 #endif

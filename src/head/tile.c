@@ -61,7 +61,7 @@ size_t hr_tile_scratch_make(uint8_t *memory, const hr_head_options *o, hr_tile_s
 {
     const bool lists = wants_lists(o);
     const needs n = measure(o, lists);
-    const int64_t t = n.tile, b = pad(o->max_batch, HRK_BP), b64 = pad(o->max_batch, HRK_IP), panels = b / HRK_BP;
+    const int64_t t = n.tile, b = pad(o->max_batch, HRK_BP), b64 = pad(o->max_batch, HRK_IP);
     const int64_t entries = lists ? hr_lists_capacity(t, o->max_batch, n.labels) : 0, strip = lists ? HR_LIST_STRIP * b : 0;
     const int64_t training = o->training || o->loss == HR_LOSS_GIVEN, pairs = o->training && o->arith == HR_ARITH_BF16;
     const int64_t grouped = n.shared > 0 ? n.width : 0, single = training && n.links > 0 ? n.links : 0;
@@ -114,7 +114,6 @@ size_t hr_tile_scratch_make(uint8_t *memory, const hr_head_options *o, hr_tile_s
     TAKE(backlog.input, n.list > 0 ? n.labels : 0);
     TAKE(backlog.at, n.list > 0 ? n.labels : 0);
 #undef TAKE
-    (void)panels;
     s->backlog.capacity = n.labels;
     return at;
 }

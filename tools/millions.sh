@@ -1,20 +1,22 @@
 #!/bin/sh
-# 3,000,000 labels x 768 in e4m3 on synthetic vectors, batch 128: what `plan` says and what the process takes.
-# Usage: three_million.sh BUILD_FOLDER WORK_FOLDER [LABELS [STEPS]]
+# Millions of labels x 768 in e4m3 on synthetic vectors, batch 128: what `plan` says and what the process takes.
+# Usage: millions.sh BUILD_FOLDER WORK_FOLDER [LABELS [STEPS [key=value ...]]]
 set -eu
-H=$1/headroom
+build=$1
+H=$build/headroom
 work=$2/dense
 labels=${3:-3000000}
 steps=${4:-20}
+[ $# -gt 4 ] && shift 4 || shift $#
 mkdir -p "$work"
 [ -d "$work/data-$labels" ] || {
-    "$1/make_dense" "$work/raw-$labels" 8192 768 "$labels"
+    "$build/make_dense" "$work/raw-$labels" 8192 768 "$labels"
     "$H" prepare --quiet "$work/raw-$labels" "$work/data-$labels"
 }
 rm -rf "$work/run"
 begin=$(date +%s)
 "$H" train --force dataset="$work/data-$labels" run="$work/run" encoder.type=dense encoder.dim=768 head.dtype=e4m3 head.lr=0.1 \
-    train.batch=128 train.max_steps="$steps" train.validation=0 encoder.dropout=0 log.every=5 2>"$work/err" >/dev/null ||
+    train.batch=128 train.max_steps="$steps" train.validation=0 encoder.dropout=0 log.every=5 "$@" 2>"$work/err" >/dev/null ||
     { tail -n 3 "$work/err" >&2; exit 1; }
 grep -E '^ *(memory|head|batch|mapped|process|whole|total)' "$work/err"
 echo "$steps steps in $(($(date +%s) - begin)) s, opening, checkpoint and model included"
