@@ -36,7 +36,7 @@ typedef struct command {
 } command;
 
 extern const command command_prepare, command_train, command_eval, command_predict, command_baseline,
-    command_plan, command_info, command_config;
+    command_plan, command_info, command_config, command_prune;
 
 /* Prints "headroom: command: ..." to stderr and returns `status`. */
 hr_status cli_fail(cli *c, hr_status status, const char *format, ...) HR_PRINTF(3, 4);

@@ -11,7 +11,7 @@
 
 static const command *const commands[] = {
     &command_prepare,  &command_train, &command_eval, &command_predict,
-    &command_baseline, &command_plan,  &command_info, &command_config,
+    &command_baseline, &command_plan,  &command_info, &command_config, &command_prune,
 };
 #define COMMANDS ((int)(sizeof commands / sizeof *commands))
 

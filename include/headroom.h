@@ -255,6 +255,17 @@ HR_API hr_status hr_predictor_texts(hr_predictor *predictor, int64_t rows, const
 /* The name of a label; "" when the model has none. `length` may be NULL. Not NUL-terminated: use `length`. */
 HR_API const char *hr_predictor_label(const hr_predictor *predictor, uint32_t id, size_t *length);
 
+/* ---- pruning ----------------------------------------------------------------------------- */
+
+typedef struct hr_prune_report {
+    int64_t weights, kept; /* of the head: before, after */
+} hr_prune_report;
+
+/* Writes a copy of a model folder (or RUN/model) of whose dense head only a share `density` of the weights stay, the largest; of equal
+ * ones those of the more frequent labels. Each takes 2 bytes more, for its input. HR_ERR_CONFIG: a density outside (0, 1], or a head that
+ * is sparse already. `report` may be NULL. */
+HR_API hr_status hr_prune_model(hr_ctx *ctx, const char *model, const char *output, double density, hr_prune_report *report);
+
 /* ---- evaluation and baselines -------------------------------------------------------------- */
 
 typedef struct hr_eval_options {

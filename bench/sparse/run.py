@@ -46,7 +46,8 @@ def measure(args, name, data, setup, seed):
     test, train = (evaluate(args, os.path.join(run, "model"), data, split) for split in ("test", "train"))
     model = os.path.join(run, "model")
     record = {
-        "data": name, "row": setup["name"], "seed": seed, "keys": keys, "date": time.strftime("%Y-%m-%d"), "threads": args.threads,
+        "data": name, "row": setup["name"], "seed": seed, "keys": keys, "date": time.strftime("%Y-%m-%d"),
+        "commit": os.environ.get("HR_BENCH_COMMIT", ""), "threads": args.threads,
         "P": percent(test["precision"]), "PSP": percent(test["psp"]), "train_P": percent(train["precision"]),
         "validation": report["best_metric"], "epochs": report["epochs"], "seconds_epoch": round(last["seconds"] / last["epoch"], 2),
         "cpu_seconds_epoch": round(last["cpu_seconds"] / last["epoch"], 2),

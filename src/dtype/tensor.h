@@ -7,7 +7,7 @@
 /* Element types of the safetensors format. */
 typedef enum hr_tensor_type { HR_T_F32, HR_T_BF16, HR_T_F16, HR_T_F8_E4M3, HR_T_F8_E5M2, HR_T_I8, HR_T_U8, HR_T_U32, HR_T_U16 } hr_tensor_type;
 
-enum { HR_TENSOR_NAME_MAX = 64, HR_TENSORS_MAX = 40 };
+enum { HR_TENSOR_NAME_MAX = 64, HR_TENSORS_MAX = 48 };
 
 typedef struct hr_tensor {
     char name[HR_TENSOR_NAME_MAX];

@@ -125,6 +125,7 @@ static void segments_meta(const hr_head *head, const char *name, hr_meta *meta)
         hr_meta_set_number(meta, segment_key(key, name, i, "alpha"), (double)hr_head_alpha(head, i));
         hr_meta_set(meta, segment_key(key, name, i, "fan_in"), "%lld", (long long)shape.fan_in);
         hr_meta_set(meta, segment_key(key, name, i, "group"), "%lld", (long long)shape.group);
+        hr_meta_set(meta, segment_key(key, name, i, "connections"), "%lld", (long long)s->connections);
         hr_meta_set(meta, segment_key(key, name, i, "first_column"), "%lld", (long long)s->first_column);
         hr_meta_set(meta, segment_key(key, name, i, "columns"), "%lld", (long long)s->columns);
     }
@@ -228,7 +229,8 @@ static hr_status read_segment(const hr_checkpoint *ck, const char *name, int i, 
     HR_TRY(read_count(ck, segment_key(key, name, i, "group"), 1, 64, &s->group));
     HR_TRY(read_count(ck, segment_key(key, name, i, "first_column"), 0, 131072, &s->first_column));
     HR_TRY(read_count(ck, segment_key(key, name, i, "columns"), 0, 131072, &s->columns));
-    s->family = s->fan_in > 0 ? HR_FAMILY_FAN_IN : HR_FAMILY_DENSE;
+    HR_TRY(read_count(ck, segment_key(key, name, i, "connections"), 0, UINT32_MAX, &s->connections));
+    s->family = s->connections > 0 ? HR_FAMILY_UNSTRUCTURED : s->fan_in > 0 ? HR_FAMILY_FAN_IN : HR_FAMILY_DENSE;
     HR_TRY(hr_checkpoint_text(ck, segment_key(key, name, i, "dtype"), &dtype));
     return hr_dtype_parse(dtype, &s->dtype) ? HR_OK : HR_ERR_DATA;
 }
@@ -329,6 +331,43 @@ static hr_status find_shards(hr_model *m, const char *name, hr_tensor_type type,
     return HR_OK;
 }
 
+/* One small tensor, verified now. */
+static hr_status map_tensor(hr_model *m, const char *name, hr_tensor_type type, int64_t rows, int64_t cols, const void **data)
+{
+    hr_tensor t;
+    *data = NULL;
+    HR_TRY(hr_checkpoint_find(m->ck, name, 0, &t));
+    if (!fits(&t, type, cols) || t.rows != rows)
+        return hr_fail(m->ctx, HR_ERR_DATA, "tensor \"%s\": type or shape do not fit the model", name);
+    *data = t.data;
+    return hr_checkpoint_verify(m->ck, t.data, (size_t)rows * (size_t)cols * hr_tensor_element_bytes(type));
+}
+
+/* The rows of an unstructured segment have no places of their own in the file: it is one piece, read and checked now. */
+static hr_status attach_unstructured(hr_model *m, hr_head *head, const char *of, int i)
+{
+    const hr_segment_options *s = &hr_head_get_options(head)->segment[i];
+    const struct {
+        const char *name;
+        hr_tensor_type type;
+        int64_t rows;
+    } all[] = {{"codes", hr_tensor_type_of(s->dtype), s->connections},
+               {"inputs", hr_head_segment_shape(head, i).input_bytes == 2 ? HR_T_U16 : HR_T_U32, s->connections},
+               {"starts", HR_T_U32, s->rows + 1},
+               {"scales", HR_T_F32, s->rows}};
+    const void *data[4] = {0};
+    for (int j = 0; j < 3 + (s->dtype.id == HR_I8R); j++) {
+        char name[HR_META_KEY];
+        HR_TRY(map_tensor(m, segment_key(name, of, i, all[j].name), all[j].type, all[j].rows, 1, &data[j]));
+    }
+    const float *scales = data[3];
+    hr_head_attach(head, i, s->rows, 1, &data[0], scales ? &scales : NULL, &data[1]);
+    hr_head_attach_starts(head, i, data[2]);
+    if (!hr_head_inputs_valid(head))
+        return hr_fail(m->ctx, HR_ERR_DATA, "the connections of segment %s.%d do not ascend within the width: the model is damaged", of, i);
+    return HR_OK;
+}
+
 static hr_status attach_segment(hr_model *m, hr_head *head, const char *of, int i)
 {
     const hr_segment_options *s = &hr_head_get_options(head)->segment[i];
@@ -360,18 +399,6 @@ static hr_status attach_segment(hr_model *m, hr_head *head, const char *of, int 
     hr_head_attach(head, i, shard_rows, count, codes, s->dtype.id == HR_I8R ? (const float *const *)scales : NULL,
                    shape.fan_in > 0 ? inputs : NULL);
     return HR_OK;
-}
-
-/* One small tensor, verified now. */
-static hr_status map_tensor(hr_model *m, const char *name, hr_tensor_type type, int64_t rows, int64_t cols, const void **data)
-{
-    hr_tensor t;
-    *data = NULL;
-    HR_TRY(hr_checkpoint_find(m->ck, name, 0, &t));
-    if (!fits(&t, type, cols) || t.rows != rows)
-        return hr_fail(m->ctx, HR_ERR_DATA, "tensor \"%s\": type or shape do not fit the model", name);
-    *data = t.data;
-    return hr_checkpoint_verify(m->ck, t.data, (size_t)rows * (size_t)cols * hr_tensor_element_bytes(type));
 }
 
 static hr_status attach_encoder(hr_model *m)
@@ -418,7 +445,7 @@ static hr_status attach_head(hr_model *m, hr_head *head, const char *name)
     const void *bias = NULL;
     HR_TRY(load_alphas(m, head, name, m->ck));
     for (int i = 0; i < o->num_segments; i++)
-        HR_TRY(attach_segment(m, head, name, i));
+        HR_TRY(o->segment[i].family == HR_FAMILY_UNSTRUCTURED ? attach_unstructured(m, head, name, i) : attach_segment(m, head, name, i));
     if (o->bias != HR_BIAS_PER_LABEL)
         return HR_OK;
     snprintf(key, sizeof key, "%s.bias", name);
@@ -524,6 +551,8 @@ static hr_status touch_rows(void *arg, int segment, int64_t row, int64_t rows)
     hr_model *m = arg;
     const hr_segment_shape shape = hr_head_segment_shape(m->head, segment);
     char name[HR_TENSOR_NAME_MAX];
+    if (hr_head_get_options(m->head)->segment[segment].family == HR_FAMILY_UNSTRUCTURED)
+        return HR_OK; /* verified when it was opened */
     snprintf(name, sizeof name, "head.%d.codes", segment);
     HR_TRY(verify_rows(m, name, row, rows));
     if (shape.fan_in == 0)

@@ -41,6 +41,9 @@ typedef struct hr_model_spec {
  * that will be seen; mean_positives: of a training instance. */
 hr_status hr_model_spec_make(const hr_config *config, const hr_dataset *dataset, int64_t max_row, double mean_positives,
                              hr_model_spec *out);
+/* Options of an auxiliary head over `groups` groups of labels, which sees what the head sees. Reads the keys aux.* and head.*. */
+hr_status hr_model_aux_options(const hr_config *config, const hr_model_spec *spec, int64_t groups, double mean_positives,
+                               hr_head_options *out);
 void hr_model_memory(const hr_model_spec *spec, int threads, size_t bytes[HR_MEM_KINDS]);
 /* Labels are ordered by their frequency (L), most frequent first, equal ones by id; then those that share inputs are grouped. */
 hr_status hr_model_create(hr_ctx *ctx, const hr_model_spec *spec, const hr_dataset *dataset, const uint32_t *frequency, hr_model **out);

@@ -6,7 +6,7 @@
 #include <stdio.h>
 
 /* Random number tensors below 128 belong to heads. */
-enum { FIRST_HEAD_TENSOR = 0, FIRST_LAYER_TENSOR = 32 };
+enum { FIRST_HEAD_TENSOR = 0, FIRST_AUX_TENSOR = 16, FIRST_LAYER_TENSOR = 32 };
 
 static hr_encoder_options encoder_options(const hr_config *c, const hr_dataset *ds, int64_t max_row)
 {
@@ -72,9 +72,10 @@ static int scale_of(const hr_config *c, hr_dtype dtype)
  * multiple of 64, so that groups do. */
 static hr_status segments(const hr_config *c, hr_head_options *o)
 {
-    const bool fan_in = hr_config_choice(c, "head.family") == HR_FAMILY_FAN_IN;
+    const hr_family_id family = (hr_family_id)hr_config_choice(c, "head.family");
+    const bool fan_in = family == HR_FAMILY_FAN_IN;
     hr_segment_options rest = {
-        .family = fan_in ? HR_FAMILY_FAN_IN : HR_FAMILY_DENSE,
+        .family = family,
         .fan_in = fan_in ? hr_config_int(c, "head.fan_in") : 0,
         .group = fan_in ? hr_config_int(c, "head.group") : 1,
         .rounding = (hr_rounding)hr_config_choice(c, "head.rounding"),
@@ -114,6 +115,8 @@ static hr_status segments(const hr_config *c, hr_head_options *o)
         hr_segment_options seg = at < top[0] ? dense : rest;
         seg.kahan = at < top[1];
         seg.rows = end - at;
+        if (seg.family == HR_FAMILY_UNSTRUCTURED)
+            seg.connections = seg.rows * hr_config_int(c, "head.fan_in");
         o->segment[o->num_segments++] = seg;
     }
     return HR_OK;
@@ -122,9 +125,13 @@ static hr_status segments(const hr_config *c, hr_head_options *o)
 static hr_status rewiring(const hr_config *c, hr_head_options *o)
 {
     o->rewire = hr_config_choice(c, "head.rewire") != 0;
-    if (o->rewire && o->segment[o->num_segments - 1].family != HR_FAMILY_FAN_IN)
-        return hr_fail(hr_config_ctx(c), HR_ERR_CONFIG, "head.rewire=%s moves the connections of a fan_in head; set head.family=fan_in or "
+    const hr_family_id family = o->segment[o->num_segments - 1].family;
+    if (o->rewire && family == HR_FAMILY_DENSE)
+        return hr_fail(hr_config_ctx(c), HR_ERR_CONFIG, "head.rewire=%s moves the connections of a sparse head; set head.family=fan_in or "
                        "head.rewire=none", hr_config_text(c, "head.rewire"));
+    if (o->rewire && family == HR_FAMILY_UNSTRUCTURED && hr_config_choice(c, "head.rewire") == 2)
+        return hr_fail(hr_config_ctx(c), HR_ERR_CONFIG, "head.rewire=gradient is not defined with head.family=unstructured; set "
+                       "head.rewire=random");
     if (o->rewire && hr_config_choice(c, "head.prune") != HR_PRUNE_THRESHOLD && hr_config_number(c, "head.prune_amount") > 1)
         return hr_fail(hr_config_ctx(c), HR_ERR_CONFIG, "head.prune_amount is %s, expected a share of at most 1 with head.prune=%s",
                        hr_config_text(c, "head.prune_amount"), hr_config_text(c, "head.prune"));
@@ -179,7 +186,37 @@ static hr_status layer_options(const hr_config *c, const hr_encoder_options *enc
     return HR_OK;
 }
 
-/* Labels are grouped before the weights are allocated, in no more memory than those will take, or 64 MiB. */
+hr_status hr_model_aux_options(const hr_config *c, const hr_model_spec *spec, int64_t groups, double mean_positives,
+                               hr_head_options *o)
+{
+    const hr_head_options *h = &spec->head;
+    const double mean = fmin(mean_positives > 0 ? mean_positives : 1, (double)groups / 2); /* labels of an instance may share a group */
+    *o = (hr_head_options){
+        .name = "aux",
+        .labels = groups,
+        .dim = h->dim,
+        .max_batch = h->max_batch,
+        .training = true,
+        .num_segments = 1,
+        .loss = HR_LOSS_BCE,
+        .reduction = h->reduction,
+        .bias = HR_BIAS_SCALAR,
+        .bias_value = (float)log(mean / (double)groups),
+        .weight_decay = h->weight_decay,
+        .tau = h->tau,
+        .lr_peak = (float)hr_config_number(c, "aux.lr"),
+        .seed = h->seed,
+        .first_tensor = FIRST_AUX_TENSOR,
+    };
+    o->segment[0] = (hr_segment_options){.rows = groups, .rounding = h->segment[0].rounding, .lr_scale = 1};
+    HR_TRY(head_dtype(c, "aux.dtype", &o->segment[0].dtype));
+    o->segment[0].scale_log2 = default_scale(o->segment[0].dtype);
+    o->gradient = choose_gradient(c, o);
+    return HR_OK;
+}
+
+/* Labels are grouped before the weights are allocated, in little more memory than those will take (the rest of the run takes more than
+ * that), or 64 MiB. */
 static void plan_grouping(const hr_config *c, const hr_dataset *ds, hr_model_spec *spec)
 {
     static const hr_cluster_method methods[] = {HR_CLUSTER_KMEANS, HR_CLUSTER_GIVEN, HR_CLUSTER_RANDOM};
@@ -194,7 +231,8 @@ static void plan_grouping(const hr_config *c, const hr_dataset *ds, hr_model_spe
     spec->grouping.method = methods[hr_config_choice(c, "head.grouping")];
     spec->grouping.size = last->group;
     spec->grouping.seed = h->seed;
-    spec->grouping.max_bytes = bytes[HR_MEM_HEAD_WEIGHTS] > 64 << 20 ? bytes[HR_MEM_HEAD_WEIGHTS] : 64 << 20;
+    const size_t most = bytes[HR_MEM_HEAD_WEIGHTS] / 4 * 5;
+    spec->grouping.max_bytes = most > 64 << 20 ? most : 64 << 20;
     spec->grouping_bytes = hr_cluster_memory(ds, &spec->grouping, last->rows);
 }
 
@@ -232,7 +270,8 @@ hr_status hr_model_spec_make(const hr_config *c, const hr_dataset *ds, int64_t m
         h->bias_value = -1.0f; /* a negative's hinge is zero from there down */
     HR_TRY(segments(c, h));
     const hr_segment_options *last = &h->segment[h->num_segments - 1];
-    h->init = (float)(hr_config_number(c, "head.init") / sqrt((double)(last->fan_in > 0 ? last->fan_in : h->dim)));
+    const int64_t inputs = last->family == HR_FAMILY_DENSE ? h->dim : hr_config_int(c, "head.fan_in");
+    h->init = (float)(hr_config_number(c, "head.init") / sqrt((double)inputs));
     h->gradient = choose_gradient(c, h);
     HR_TRY(rewiring(c, h));
     HR_TRY(hr_encoder_check(ctx, &out->encoder));

@@ -101,7 +101,7 @@ expect 0 'dtype: "e4m3"' '' config
 expect 0 'dtype: "bf16"  # command line' '' config head.dtype=bf16
 expect 0 'head.dtype' '' config --origins
 expect 0 'storage type of the label weights' '' config --explain head.dtype
-expect 78 '' "--explain: unknown key 'dtype'; did you mean 'head.dtype' or 'layer.dtype'?" config --explain dtype
+expect 78 '' "--explain: unknown key 'dtype'; did you mean 'head.dtype' or 'layer.dtype' or 'aux.dtype'?" config --explain dtype
 expect 78 '' "command line: unknown key 'head.dtpye'; did you mean 'head.dtype'?" config head.dtpye=e4m3
 expect 78 '' "seed is '5x', expected a whole number" config seed=5x
 expect 78 '' "found 'seed', expected key=value" config seed
