@@ -1,5 +1,5 @@
 /* Learning rates: pure functions of the step, so that there is no state to save. (The plateau schedule is constant here; its
- * reductions follow from validation and are the trainer's.) */
+ * reductions follow from validation: plateau.h.) */
 #ifndef HR_OPTIM_SCHEDULE_H
 #define HR_OPTIM_SCHEDULE_H
 

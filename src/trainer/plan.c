@@ -43,10 +43,11 @@ static void add(size_t *to, size_t bytes)
     *to = hr_add(*to, bytes);
 }
 
+/* The tables of an ordering of the labels are gone before validation is set up. */
 static void plan_eval(const hr_instances *in, const hr_model_spec *spec, int threads, size_t bytes[HR_MEM_KINDS])
 {
     const hr_dataset *ds = in->dataset;
-    const size_t order = hr_mul((size_t)ds->labels, spec->grouping.size ? 8 : 4) + hr_mul((size_t)ds->split[HR_SPLIT_TRAIN].rows, 4);
+    const size_t order = hr_mul((size_t)ds->labels, spec->grouping_bytes ? 8 : 4) + hr_mul((size_t)ds->split[HR_SPLIT_TRAIN].rows, 4);
     size_t eval = 0;
     if (in->validation_rows > 0) {
         const int64_t wanted = hr_run_wanted(ds, in->validation_split, 10), b = spec->head.max_batch;
@@ -67,7 +68,8 @@ static void plan_checkpoint(size_t bytes[HR_MEM_KINDS])
     add(&bytes[HR_MEM_OTHER], hr_add((content >> 20) * 16, 32 << 10));
 }
 
-/* Grouping the labels, before there are weights, may take more of their kind than they do; then nothing else of size is there. */
+/* Grouping the labels, before there are weights, may take more of their kind than they do; then nothing else of size is there but what
+ * comes of it: an order of the labels, a table of groups. */
 static size_t total_of(const hr_model_spec *spec, const size_t bytes[HR_MEM_KINDS])
 {
     size_t sum = 0, head[HR_MEM_KINDS] = {0};
@@ -75,7 +77,8 @@ static size_t total_of(const hr_model_spec *spec, const size_t bytes[HR_MEM_KIND
         add(&sum, bytes[k]);
     hr_head_memory(&spec->head, 1, head);
     const size_t before = spec->grouping_bytes > head[HR_MEM_HEAD_WEIGHTS] ? spec->grouping_bytes - head[HR_MEM_HEAD_WEIGHTS] : 0;
-    const size_t grouping = hr_add(spec->grouping_bytes, bytes[HR_MEM_EVAL]);
+    const size_t tables = hr_mul((size_t)spec->head.labels, 2 * sizeof(uint32_t));
+    const size_t grouping = hr_add(hr_add(spec->grouping_bytes, tables), bytes[HR_MEM_EVAL]);
     return sum - before > grouping ? sum - before : grouping;
 }
 
@@ -85,13 +88,18 @@ hr_status hr_plan_make(hr_ctx *ctx, const hr_config *config, hr_plan *out)
     hr_dataset *ds = NULL;
     hr_instances in;
     hr_model_spec spec;
+    size_t auxiliary[HR_MEM_KINDS] = {0};
     HR_TRY(hr_dataset_open(ctx, hr_config_text(config, "dataset"), &ds));
     hr_status st = hr_instances_make(config, ds, &in);
     if (st == HR_OK)
         st = hr_model_spec_make(config, ds, in.max_features, in.mean_positives, &spec);
+    const int threads = hr_ctx_threads(ctx);
+    if (st == HR_OK)
+        st = hr_auxiliary_memory(config, &in, threads, &spec, auxiliary);
     if (st == HR_OK) {
-        const int threads = hr_ctx_threads(ctx);
         hr_model_memory(&spec, threads, out->bytes);
+        for (int k = 0; k < HR_MEM_KINDS; k++)
+            add(&out->bytes[k], auxiliary[k]);
         add(&out->bytes[HR_MEM_HEAD_STATE], hr_mul((size_t)ds->labels, sizeof(uint32_t)));
         add(&out->bytes[HR_MEM_BATCH], hr_batch_memory(&in, spec.head.max_batch, spec.head.dim));
         plan_eval(&in, &spec, threads, out->bytes);

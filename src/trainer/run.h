@@ -8,7 +8,9 @@
 
 #include "eval/eval_model.h"
 #include "model/model.h"
+#include "optim/plateau.h"
 #include "optim/schedule.h"
+#include "trainer/auxiliary.h"
 #include "trainer/instances.h"
 #include "trainer/tasks.h"
 
@@ -24,9 +26,8 @@ typedef struct hr_run {
     hr_ranking *ranking;     /* validation; NULL: none */
     hr_eval_work eval;
     hr_schedule schedule;
-    hr_task task[HR_TASKS_MAX]; /* the labels are the first */
-    int num_tasks;
-    float encoder_lr, layer_lr; /* peak */
+    hr_auxiliary auxiliary;
+    float head_lr, encoder_lr, layer_lr; /* peak */
     int64_t steps_per_epoch, total_steps;
     char folder[HR_PATH_MAX];
     hr_file lock, log;
@@ -35,9 +36,10 @@ typedef struct hr_run {
     int64_t step;            /* finished steps */
     int64_t updates;         /* finished encoder updates */
     double best_metric;      /* NaN: none yet */
-    int64_t best_step, since_best;
+    int64_t best_step;
+    hr_watch patience;       /* train.patience */
     bool stopped_early;
-    int64_t plateau_cuts, plateau_since; /* train.schedule=plateau: reductions so far, validations since the last gain */
+    hr_plateau plateau;      /* train.schedule=plateau */
     int64_t saved_step;      /* newest checkpoint, -1: none */
     double started;          /* clock */
     int64_t started_step;
@@ -51,6 +53,8 @@ int64_t hr_run_wanted(const hr_dataset *dataset, hr_split split, int top_k);
 
 /* ---- save.c ---- */
 hr_status hr_run_save(hr_run *run);
+/* Whether there is a checkpoint, usable or not. */
+hr_status hr_run_has_checkpoint(hr_run *run, bool *has);
 /* Continues from the newest usable checkpoint, as the key `resume` allows; *found = false: there is none. */
 hr_status hr_run_resume(hr_run *run, bool *found);
 /* Writes RUN/model from the best checkpoint, or from the present state when that one is damaged. Changes the weights in memory: the last thing a run does. */

@@ -32,9 +32,11 @@ static void state_meta(const hr_run *run, hr_meta *meta)
     hr_meta_set(meta, "updates", "%lld", (long long)run->updates);
     hr_meta_set_number(meta, "best.metric", run->best_metric);
     hr_meta_set(meta, "best.step", "%lld", (long long)run->best_step);
-    hr_meta_set(meta, "best.since", "%lld", (long long)run->since_best);
-    hr_meta_set(meta, "plateau.cuts", "%lld", (long long)run->plateau_cuts);
-    hr_meta_set(meta, "plateau.since", "%lld", (long long)run->plateau_since);
+    hr_meta_set_number(meta, "patience.best", run->patience.best);
+    hr_meta_set(meta, "patience.since", "%lld", (long long)run->patience.since);
+    hr_meta_set_number(meta, "plateau.best", run->plateau.watch.best);
+    hr_meta_set(meta, "plateau.since", "%lld", (long long)run->plateau.watch.since);
+    hr_meta_set(meta, "plateau.cuts", "%lld", (long long)run->plateau.cuts);
     hr_meta_set(meta, "stopped_early", "%d", run->stopped_early);
     hr_meta_set(meta, "log.bytes", "%llu", (unsigned long long)run->log_bytes);
 }
@@ -105,7 +107,9 @@ hr_status hr_run_save(hr_run *run)
     if (run->saved_step == run->step)
         return HR_OK;
     hr_model_tensors(run->model, &list);
+    hr_auxiliary_tensors(&run->auxiliary, &list);
     hr_model_meta(run->model, &meta);
+    hr_auxiliary_meta(&run->auxiliary, &meta);
     state_meta(run, &meta);
     const hr_checkpoint_content content = {.kind = "run", .tensors = &list, .with_state = true,
                                            .shard_rows = hr_model_shard_rows(run->model), .meta = &meta};
@@ -148,9 +152,11 @@ static hr_status read_state(hr_run *run, hr_checkpoint *ck)
     HR_TRY(hr_checkpoint_int(ck, "updates", 0, INT64_C(1) << 48, &run->updates));
     HR_TRY(hr_checkpoint_number(ck, "best.metric", &run->best_metric));
     HR_TRY(hr_checkpoint_int(ck, "best.step", -1, INT64_C(1) << 48, &run->best_step));
-    HR_TRY(hr_checkpoint_int(ck, "best.since", 0, INT64_C(1) << 48, &run->since_best));
-    HR_TRY(hr_checkpoint_int(ck, "plateau.cuts", 0, INT64_C(1) << 48, &run->plateau_cuts));
-    HR_TRY(hr_checkpoint_int(ck, "plateau.since", 0, INT64_C(1) << 48, &run->plateau_since));
+    HR_TRY(hr_checkpoint_number(ck, "patience.best", &run->patience.best));
+    HR_TRY(hr_checkpoint_int(ck, "patience.since", 0, INT64_C(1) << 48, &run->patience.since));
+    HR_TRY(hr_checkpoint_number(ck, "plateau.best", &run->plateau.watch.best));
+    HR_TRY(hr_checkpoint_int(ck, "plateau.since", 0, INT64_C(1) << 48, &run->plateau.watch.since));
+    HR_TRY(hr_checkpoint_int(ck, "plateau.cuts", 0, INT64_C(1) << 48, &run->plateau.cuts));
     HR_TRY(hr_checkpoint_int(ck, "stopped_early", 0, 1, &early));
     HR_TRY(hr_checkpoint_int(ck, "log.bytes", 0, INT64_MAX, &log_bytes));
     run->stopped_early = early != 0;
@@ -158,15 +164,18 @@ static hr_status read_state(hr_run *run, hr_checkpoint *ck)
     return hr_model_load(run->model, ck);
 }
 
-static hr_status load_step(hr_run *run, int64_t step, bool verify_all)
+/* To train on; or for the model alone, verified as a whole first. */
+static hr_status load_step(hr_run *run, int64_t step, bool model_alone)
 {
     char path[HR_PATH_MAX];
     hr_checkpoint *ck = NULL;
     HR_TRY(step_folder(run, step, path));
-    HR_TRY(hr_checkpoint_open(run->ctx, path, verify_all, &ck));
+    HR_TRY(hr_checkpoint_open(run->ctx, path, model_alone, &ck));
     hr_status st = check_same_run(run, ck, path);
     if (st == HR_OK)
         st = read_state(run, ck);
+    if (st == HR_OK && !model_alone)
+        st = hr_auxiliary_load(run->config, &run->in, &run->spec, ck, run->step, &run->auxiliary);
     hr_checkpoint_close(ck);
     return st;
 }
@@ -219,6 +228,17 @@ static hr_status resume_from(hr_run *run, const step_list *list, bool *found)
     return HR_OK;
 }
 
+hr_status hr_run_has_checkpoint(hr_run *run, bool *has)
+{
+    step_list *list = HR_NEW(run->ctx, HR_MEM_CHECKPOINT, step_list);
+    if (!list)
+        return HR_ERR_NOMEM;
+    const hr_status st = list_steps(run, list);
+    *has = list->count > 0;
+    hr_free(run->ctx, list);
+    return st;
+}
+
 hr_status hr_run_resume(hr_run *run, bool *found)
 {
     *found = false;
@@ -245,7 +265,7 @@ static hr_status add_extra(hr_run *run, const char *folder, const char *name, ch
     return HR_OK;
 }
 
-/* Verified as a whole first: a half-loaded model would be worse than the present one. */
+/* A half-loaded model would be worse than the present one. */
 static hr_status load_best(hr_run *run)
 {
     if (run->best_step < 0 || run->best_step == run->step)

@@ -1,6 +1,6 @@
 /* The tasks of a run. Each has its own targets, head, loss and rate; all see the same X, and the encoder gets the weighted
  * sum of their gradients: dX = sum of weight_i dX_i, where weight_i scales the task's whole gradient. The labels are the
- * first task; an auxiliary head over groups of labels will be a second one. */
+ * first task; an auxiliary head over groups of labels may be a second one (auxiliary.h). */
 #ifndef HR_TRAINER_TASKS_H
 #define HR_TRAINER_TASKS_H
 
@@ -10,7 +10,7 @@ enum { HR_TASKS_MAX = 4 };
 
 typedef struct hr_task {
     hr_head *head;               /* borrowed */
-    float weight;                /* scales the task's gradient; > 0 */
+    float weight;                /* scales the task's gradient and loss; > 0 */
     float lr;                    /* peak rate of its head */
     int64_t num_positives;       /* targets of this batch: internal row << 32 | batch row, ascending */
     const uint64_t *positives;

@@ -68,8 +68,6 @@ static hr_status create_model(hr_run *run)
     hr_status st = hr_model_create(ctx, &run->spec, ds, frequency, &run->model);
     hr_free(ctx, frequency);
     HR_TRY(st);
-    run->task[run->num_tasks++] = (hr_task){.head = run->model->head, .weight = 1.0f,
-                                            .lr = (float)hr_config_number(run->config, "head.lr")};
     run->internal = HR_ARRAY(ctx, HR_MEM_HEAD_STATE, uint32_t, ds->labels);
     if (!run->internal)
         return HR_ERR_NOMEM;
@@ -86,9 +84,23 @@ static hr_status set_schedule(hr_run *run)
     run->total_steps = run->steps_per_epoch * hr_config_int(c, "train.epochs");
     if (most > 0 && most < run->total_steps)
         run->total_steps = most;
+    run->head_lr = (float)hr_config_number(c, "head.lr");
     run->encoder_lr = (float)hr_config_number(c, "encoder.lr");
     run->layer_lr = (float)hr_config_number(c, "layer.lr");
+    run->auxiliary = hr_auxiliary_make(c, run->total_steps);
+    run->plateau = (hr_plateau){.gamma = hr_config_number(c, "train.gamma"), .patience = hr_config_int(c, "train.plateau_patience"),
+                                .min_delta = hr_config_number(c, "train.plateau_min_delta"),
+                                .min_factor = hr_config_number(c, "train.plateau_min_factor"), .watch.best = NAN};
     return hr_run_schedule(c, run->total_steps, &run->schedule);
+}
+
+/* Of a run that begins; one that goes on has them in its checkpoint. */
+static hr_status group_labels(hr_run *run)
+{
+    bool begun = false;
+    if (run->auxiliary.until > 0)
+        HR_TRY(hr_run_has_checkpoint(run, &begun));
+    return run->auxiliary.until > 0 && !begun ? hr_auxiliary_group(run->config, run->dataset, &run->spec, &run->auxiliary) : HR_OK;
 }
 
 static hr_status set_up(hr_run *run)
@@ -99,7 +111,10 @@ static hr_status set_up(hr_run *run)
     HR_TRY(hr_instances_make(run->config, run->dataset, &run->in));
     HR_TRY(hr_model_spec_make(run->config, run->dataset, run->in.max_features, run->in.mean_positives, &run->spec));
     HR_TRY(set_schedule(run));
+    HR_TRY(group_labels(run)); /* before the weights */
     HR_TRY(create_model(run));
+    if (run->auxiliary.group)
+        HR_TRY(hr_auxiliary_create(run->config, &run->in, &run->spec, &run->auxiliary));
     HR_TRY(hr_batch_create(ctx, &run->in, run->spec.head.max_batch, run->spec.head.dim, &run->batch));
     HR_TRY(open_validation(run));
     bool found = false;
@@ -118,6 +133,7 @@ static void tear_down(hr_run *run)
     hr_eval_work_destroy(ctx, &run->eval);
     hr_ranking_destroy(run->ranking);
     hr_batch_destroy(ctx, &run->batch);
+    hr_auxiliary_release(ctx, &run->auxiliary);
     hr_model_destroy(run->model);
     hr_free(ctx, run->internal);
     hr_dataset_close(run->dataset);
@@ -131,7 +147,34 @@ static void tear_down(hr_run *run)
 /* Factor of the peak rates at a step; under the plateau schedule it also depends on the validations so far. */
 static double rate_factor(const hr_run *run, int64_t step)
 {
-    return hr_schedule_at(&run->schedule, step) * pow(run->schedule.gamma, (double)run->plateau_cuts);
+    return hr_schedule_at(&run->schedule, step) * hr_plateau_factor(&run->plateau);
+}
+
+/* The heads on X: the labels', and beside it for a while the groups'. */
+static hr_status step_heads(hr_run *run, double factor, double *loss)
+{
+    hr_auxiliary *aux = &run->auxiliary;
+    const hr_batch *batch = &run->batch;
+    const double share = hr_auxiliary_weight(aux, run->step);
+    hr_task tasks[] = {{.head = run->model->head, .weight = (float)(1 - share), .lr = run->head_lr,
+                        .num_positives = batch->num_positives, .positives = batch->positives},
+                       {.head = aux->head, .weight = (float)share, .lr = aux->lr}};
+    if (aux->head) {
+        hr_auxiliary_targets(aux, batch, run->model->external);
+        tasks[1].num_positives = aux->num_positives;
+        tasks[1].positives = aux->positives;
+    }
+    return hr_tasks_step(tasks, aux->head ? 2 : 1, batch->rows, run->spec.head.dim, run->model->h, factor, (uint64_t)run->step, batch->dx,
+                         aux->dx, loss);
+}
+
+/* After its last step the auxiliary head goes, with all it holds. */
+static hr_status stop_auxiliary(hr_run *run)
+{
+    if (!run->auxiliary.head || run->step < run->auxiliary.until)
+        return HR_OK;
+    hr_auxiliary_release(run->ctx, &run->auxiliary);
+    return hr_run_log(run, "{\"event\":\"aux_stop\",\"step\":%lld}", (long long)run->step);
 }
 
 static hr_status train_step(hr_run *run, double *loss)
@@ -146,9 +189,7 @@ static hr_status train_step(hr_run *run, double *loss)
     hr_batch_fill(batch, &run->in, (uint64_t)epoch, position, rows, run->internal);
     const hr_encoder_batch features = hr_batch_features(batch);
     HR_TRY(hr_model_forward(m, &features, true, (uint64_t)run->step));
-    run->task[0].num_positives = batch->num_positives;
-    run->task[0].positives = batch->positives;
-    HR_TRY(hr_tasks_step(run->task, run->num_tasks, rows, run->spec.head.dim, m->h, factor, (uint64_t)run->step, batch->dx, NULL, loss));
+    HR_TRY(step_heads(run, factor, loss));
     float *dx = batch->dx;
     if (m->layer) { /* it updates at every micro-step, as the head does; its X is done with, and makes room for dX */
         const hr_head_batch outputs = {.rows = rows, .x = m->x, .h = m->h, .dh = batch->dx};
@@ -212,9 +253,12 @@ static hr_status log_step(hr_run *run, const double *loss)
 {
     const double seconds = hr_clock() - run->started, factor = rate_factor(run, run->step - 1);
     const double share = run->spec.head.reduction == HR_MEAN_ALL ? 1 : (double)run->batch.rows; /* the loss is per instance */
-    char text[48] = "", sparse[192] = "";
+    char text[48] = "", sparse[192] = "", aux[48] = "";
+    const double aux_weight = hr_auxiliary_weight(&run->auxiliary, run->step - 1);
     if (loss)
         snprintf(text, sizeof text, ",\"loss\":%s", hr_number(*loss / share, 9).text);
+    if (aux_weight > 0)
+        snprintf(aux, sizeof aux, ",\"aux_weight\":%s", hr_number(aux_weight, 6).text);
     const hr_head_counts n = hr_head_last_counts(run->model->head);
     if (n.tiles > 0)
         snprintf(sparse, sizeof sparse, ",\"tau\":%s,\"density\":%s,\"touched_rows\":%s,\"dense_tiles\":%s",
@@ -224,10 +268,10 @@ static hr_status log_step(hr_run *run, const double *loss)
     const double rows = (double)(run->step - run->started_step) * (double)run->spec.head.max_batch;
     hr_run_progress(run);
     return hr_run_log(run, "{\"event\":\"step\",\"step\":%lld,\"epoch\":%s%s,\"head_lr\":%s,\"encoder_lr\":%s,"
-                           "\"seconds\":%s,\"cpu_seconds\":%s,\"rows_per_second\":%s,\"rss\":%zu%s}",
-                      (long long)run->step, epochs_done(run).text, text, hr_number(run->task[0].lr * factor, 6).text,
+                           "\"seconds\":%s,\"cpu_seconds\":%s,\"rows_per_second\":%s,\"rss\":%zu%s%s}",
+                      (long long)run->step, epochs_done(run).text, text, hr_number(run->head_lr * factor, 6).text,
                       hr_number(run->encoder_lr * factor, 6).text, hr_number(seconds, 9).text, cpu_seconds().text,
-                      hr_number(rows / (seconds + 1e-9), 6).text, hr_process_rss(), sparse);
+                      hr_number(rows / (seconds + 1e-9), 6).text, hr_process_rss(), aux, sparse);
 }
 
 /* ---- validation ---- */
@@ -250,17 +294,15 @@ static double chosen_metric(const hr_config *config, const hr_metrics *m)
     }
 }
 
-/* Reduce on plateau, as PyTorch's ReduceLROnPlateau counts: a cut after more than `patience` validations without a gain. */
-static void watch_plateau(hr_run *run, bool better)
+/* What follows from a validation beside the best model: lower rates, the end. */
+static void judge(hr_run *run, double value)
 {
-    if (run->schedule.type != HR_PLATEAU)
-        return;
-    run->plateau_since = better ? 0 : run->plateau_since + 1;
-    if (run->plateau_since > hr_config_int(run->config, "train.plateau_patience")) {
-        run->plateau_cuts++;
-        run->plateau_since = 0;
-        hr_log(run->ctx, HR_LOG_INFO, "no gain for a while: learning rates are multiplied by %g", run->schedule.gamma);
-    }
+    const int64_t patience = hr_config_int(run->config, "train.patience");
+    hr_watch_gains(&run->patience, value, hr_config_number(run->config, "train.min_delta"));
+    run->stopped_early = patience > 0 && run->patience.since >= patience;
+    if (run->schedule.type == HR_PLATEAU && hr_plateau_watch(&run->plateau, value))
+        hr_log(run->ctx, HR_LOG_INFO, "no gain for a while: learning rates come down to %g of their peak",
+               hr_plateau_factor(&run->plateau));
 }
 
 static hr_status validate(hr_run *run)
@@ -277,10 +319,7 @@ static hr_status validate(hr_run *run)
         run->best_metric = value;
         run->best_step = run->step;
     }
-    run->since_best = better ? 0 : run->since_best + 1;
-    watch_plateau(run, better);
-    const int64_t patience = hr_config_int(run->config, "train.patience");
-    run->stopped_early = patience > 0 && run->since_best >= patience;
+    judge(run, value);
     hr_log(run->ctx, HR_LOG_INFO, "step %lld  validation P@1 %.2f  P@3 %.2f  P@5 %.2f  PSP@5 %.2f%s", (long long)run->step,
            100 * m.precision[0], 100 * m.precision[1], 100 * m.precision[2], 100 * m.psp[2], better ? "  best so far" : "");
     return hr_run_log(run, "{\"event\":\"validation\",\"step\":%lld,\"epoch\":%s,\"rows\":%lld,\"p@1\":%s,\"p@3\":%s,"
@@ -316,6 +355,7 @@ static hr_status after_step(hr_run *run, const double *loss)
     const bool last = run->step == run->total_steps;
     if (loss || run->step % hr_config_int(c, "log.every") == 0 || last)
         HR_TRY(log_step(run, loss));
+    HR_TRY(stop_auxiliary(run));
     if (!after_update(run))
         return HR_OK;
     if (run->ranking && due(run, run->steps_per_epoch * hr_config_int(c, "eval.every")))
@@ -372,7 +412,7 @@ hr_status hr_train_run(hr_ctx *ctx, const hr_config *config, hr_train_report *re
         return HR_ERR_NOMEM;
     run->ctx = ctx;
     run->config = config;
-    run->best_metric = NAN;
+    run->best_metric = run->patience.best = NAN;
     run->best_step = run->saved_step = -1;
     run->lock.fd = run->log.fd = -1;
     const double begin = hr_clock();

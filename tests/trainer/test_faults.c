@@ -2,7 +2,8 @@
  * the next call ends with the bits of a run in which nothing failed. */
 #include "tests/trainer/tiny.h"
 
-static const char *const small = "train.max_steps=5 checkpoint.every=2 checkpoint.keep=2 head.kahan_top=10 head.momentum=0.5";
+static const char *const small = "train.max_steps=5 checkpoint.every=2 checkpoint.keep=2 head.kahan_top=10 head.momentum=0.5 "
+                                 "aux.weight=0.4 aux.until=0.7";
 
 /* Every k-th call from 1 on in steps of `stride`, until k is beyond the last call. */
 static void fail_each(const fixture *f, hr_fault what, bool persistent, int stride)

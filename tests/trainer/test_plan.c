@@ -78,6 +78,9 @@ static void test_plan(void **state)
         "head.dtype=i8r head.family=fan_in head.fan_in=16 head.group=64 head.gradient=sparse head.dense_ratio=0.05 encoder.dim=128",
         "head.dtype=bf16 head.family=fan_in head.fan_in=30 head.optimizer=adam head.group=16 layer.width=3000 head.init=1",
         "head.dtype=e4m3 layer.width=32 layer.dtype=bf16 layer.state_dtype=f32 head.init=1 train.accumulate=2",
+        "head.dtype=e4m3 aux.weight=0.4 aux.group=1 aux.dtype=f32 encoder.dim=300 aux.until=0.3",
+        "head.dtype=e4m3 encoder.dim=40 aux.weight=0.4 aux.group=30 aux.until=1 train.validation=0",
+        "head.dtype=i8r head.family=fan_in head.fan_in=16 head.group=64 aux.weight=0.4 aux.group=2 aux.dtype=i8r head.gradient=sparse train.batch=70",
         "head.dtype=e4m3 encoder.dim=513 train.accumulate=4 train.batch=50 loss.every=1",
     };
     const fixture *f = *state;
@@ -143,9 +146,10 @@ static void test_no_allocation(void **state)
         "head.dtype=e4m3 head.kahan_top=100 head.momentum=0.5 head.bias=per_label loss.every=3",
         "head.dtype=i8r train.accumulate=2 train.augment=true train.batch=300 train.epochs=1",
         "head.lr=0 encoder.lr=0", /* later validations are not better: nothing is saved after them */
+        "head.lr=0 encoder.lr=0 aux.weight=0.4 aux.until=0.6 aux.dtype=e4m3 loss.every=2 head.gradient=sparse",
     };
     const fixture *f = *state;
-    for (size_t i = 0; i < 3; i++) {
+    for (size_t i = 0; i < sizeof combinations / sizeof *combinations; i++) {
         tiny_log log;
         counts c = {0};
         char run[16];

@@ -108,6 +108,13 @@ static void test_matrix(void **state)
         "head.dtype=f32 train.patience=1 train.epochs=8 encoder.lr=0 head.lr=0",
         "head.dtype=e4m3 train.patience=1 train.epochs=8 train.accumulate=5",
         "head.dtype=e4m3 train.schedule=plateau train.plateau_patience=0 train.gamma=0.5 train.epochs=8 head.lr=0.01",
+        "head.dtype=e4m3 train.schedule=plateau train.plateau_patience=1 train.plateau_min_delta=2 train.plateau_min_factor=0.3 "
+        "train.gamma=0.5 train.epochs=8 train.patience=5 train.min_delta=0.05 head.lr=2 train.accumulate=3",
+        "head.dtype=e4m3 aux.weight=0.5 aux.until=0.5 head.weight_decay=0.02 loss.every=1",
+        "head.dtype=f32 head.momentum=0.5 aux.weight=0.9 aux.until=1 aux.group=1 aux.dtype=i8r train.accumulate=2 head.lr=0.1",
+        "head.dtype=i8r head.gradient=sparse aux.weight=0.3 aux.until=0.3 aux.group=2 aux.dtype=e4m3 train.accumulate=3 checkpoint.every=1",
+        "head.dtype=e4m3 head.family=fan_in head.fan_in=9 head.group=32 layer.width=100 head.init=1 aux.weight=0.7 aux.until=0.6 aux.lr=0.3 "
+        "head.rewire=gradient head.rewire_every=2 aux.dtype=f32 train.augment=true train.epochs=1 train.batch=256",
         "head.dtype=bf16 encoder.feature_dropout=0.3 encoder.weight_decay=0.1 train.schedule=multistep eval.every=0",
         "head.dtype=e4m3 train.validation=0 loss.every=2 loss.reduction=mean_labels head.lr=50 train.max_steps=9",
         "head.dtype=e4m3 head.family=fan_in head.fan_in=12 head.weight_decay=0.02 head.lr=20 head.rewire=random head.rewire_every=3",
