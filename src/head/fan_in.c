@@ -11,7 +11,7 @@ enum { OWN_TILE = 384, SHARED_TILE = 64, DIGIT = 1024 };
 static int64_t tile_rows(const hr_segment_options *o, int64_t dim)
 {
     int64_t t = OWN_TILE;
-    const int64_t width = o->family == HR_FAMILY_UNSTRUCTURED ? dim : o->fan_in;
+    const int64_t width = o->family == HR_FAMILY_FAN_IN ? o->fan_in : dim < HR_FAN_IN_MAX ? dim : HR_FAN_IN_MAX;
     while (t > 12 && t * width > 32768)
         t /= 2;
     return o->family == HR_FAMILY_FAN_IN && o->group > 1 ? SHARED_TILE : t;
@@ -92,7 +92,7 @@ static void draw_inputs(hr_rng rng, uint32_t row, int64_t dim, int64_t width, ui
             *inputs++ = (uint32_t)(word * 64 + __builtin_ctzll(left));
 }
 
-/* Each connection falls into a row of its own drawing; from one that reads everything on to the next. Stream 7 at the number of an impossible
+/* Each connection falls into a row of its own drawing; from one that is full on to the next. Stream 7 at the number of an impossible
  * step, counted by connections. */
 void hr_fan_in_start(hr_segment *seg, uint64_t seed)
 {
@@ -103,7 +103,7 @@ void hr_fan_in_start(hr_segment *seg, uint64_t seed)
         uint32_t w[4];
         hr_rng_block(rng, (uint32_t)(i >> 20), (uint32_t)(i & 0xfffff), w);
         int64_t row = (int64_t)((uint64_t)w[0] * (uint64_t)rows >> 32);
-        while (count[row] == seg->dim)
+        while (count[row] == seg->width)
             row = (row + 1) % rows;
         count[row]++;
     }
@@ -128,7 +128,7 @@ bool hr_fan_in_valid(const hr_segment *seg)
     uint32_t inputs[HR_FAN_IN_MAX];
     bool valid = !seg->starts || (seg->starts[0] == 0 && seg->starts[seg->o.rows] == seg->o.connections);
     for (int64_t r = 0; r < seg->o.rows && valid && seg->starts; r++)
-        valid = seg->starts[r] <= seg->starts[r + 1] && hr_row_width(seg, r) <= seg->dim;
+        valid = seg->starts[r] <= seg->starts[r + 1] && hr_row_width(seg, r) <= seg->width;
     for (int64_t r = 0; r < seg->o.rows && valid; r += seg->group) {
         valid = hr_fan_in_read(seg, r / seg->group, inputs) < seg->dim;
         for (int64_t k = 1; k < hr_row_width(seg, r); k++)

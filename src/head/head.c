@@ -74,11 +74,19 @@ static bool has_inputs(const hr_head_options *o)
     return has;
 }
 
+static bool uses_adam(const hr_head_options *o)
+{
+    bool uses = false;
+    for (int i = 0; i < o->num_segments; i++)
+        uses = uses || o->segment[i].optimizer == HR_HEAD_ADAM;
+    return uses;
+}
+
 /* The sizes of everything that is allocated, used by the plan and by create alike. */
 typedef struct head_sizes {
     int64_t blocks, block_rows, chunk_groups, group, partial;
     int levels, group_levels;
-    size_t local, xt, xp, xt16, xp16, xq, xc, scales, scratch, partials, stack, loss, counts, rewire, bias;
+    size_t local, xt, xp, xt16, xp16, xq, xc, scales, scratch, partials, stack, loss, counts, rewire, bias, moments;
 } head_sizes;
 
 static head_sizes measure(const hr_head_options *o, int threads)
@@ -109,6 +117,7 @@ static head_sizes measure(const hr_head_options *o, int threads)
         s.counts = (size_t)s.blocks * sizeof(hr_head_counts);
         s.rewire = o->rewire ? (size_t)s.blocks * sizeof(hr_rewire_part) : 0;
         s.bias = o->bias == HR_BIAS_PER_LABEL ? (size_t)o->labels * sizeof(float) : 0;
+        s.moments = uses_adam(o) ? 2 * s.bias : 0;
     }
     return s;
 }
@@ -121,7 +130,7 @@ void hr_head_memory(const hr_head_options *o, int threads, size_t bytes[HR_MEM_K
         bytes[HR_MEM_HEAD_WEIGHTS] = hr_add(bytes[HR_MEM_HEAD_WEIGHTS], hr_rows_weight_bytes(&seg));
         bytes[HR_MEM_HEAD_STATE] = hr_add(bytes[HR_MEM_HEAD_STATE], hr_rows_state_bytes(&seg));
     }
-    bytes[HR_MEM_HEAD_STATE] = hr_add(bytes[HR_MEM_HEAD_STATE], s.bias);
+    bytes[HR_MEM_HEAD_STATE] = hr_add(bytes[HR_MEM_HEAD_STATE], s.bias + s.moments);
     size_t scratch = s.xt + s.xp + s.xt16 + s.xp16 + s.xq + s.xc + s.scales + s.partials +
                      s.local + s.stack + s.loss + s.counts + s.rewire + (size_t)threads * s.scratch + sizeof(hr_head);
     bytes[HR_MEM_HEAD_SCRATCH] = hr_add(bytes[HR_MEM_HEAD_SCRATCH], scratch);
@@ -166,10 +175,10 @@ static hr_status check_inputs(hr_ctx *ctx, const hr_head_options *o, int i, int6
         return HR_OK;
     if (o->arith != HR_ARITH_F32)
         return hr_fail(ctx, HR_ERR_CONFIG, "head: labels with some of the inputs compute in f32; set head.arith=f32");
-    if (s->family == HR_FAMILY_UNSTRUCTURED && (s->connections < 1 || s->connections > s->rows * dim || s->connections > UINT32_MAX ||
-                                                dim > HR_FAN_IN_MAX))
-        return hr_fail(ctx, HR_ERR_CONFIG, "head: %lld unstructured connections over a width of %lld, expected 1 to %lld, below 2^32, and "
-                       "a width of at most %d", (long long)s->connections, (long long)dim, (long long)(s->rows * dim), HR_FAN_IN_MAX);
+    const int64_t most = s->rows * (dim < HR_FAN_IN_MAX ? dim : HR_FAN_IN_MAX);
+    if (s->family == HR_FAMILY_UNSTRUCTURED && (s->connections < 1 || s->connections > most || s->connections > UINT32_MAX))
+        return hr_fail(ctx, HR_ERR_CONFIG, "head: %lld unstructured connections over a width of %lld, expected 1 to %lld, and below 2^32",
+                       (long long)s->connections, (long long)dim, (long long)most);
     if (s->family == HR_FAMILY_UNSTRUCTURED)
         return HR_OK;
     if (s->fan_in < 1 || s->fan_in > dim || s->fan_in > HR_FAN_IN_MAX)
@@ -275,7 +284,7 @@ static hr_status create_scratch(hr_head *head, const head_sizes *s)
     if (s->bias) {
         head->owns_bias = true;
         head->bias = hr_alloc(ctx, HR_MEM_HEAD_STATE, s->bias);
-        if (!head->bias)
+        if (!head->bias || (s->moments && !(head->bias_moments = hr_calloc(ctx, HR_MEM_HEAD_STATE, 1, s->moments))))
             return HR_ERR_NOMEM;
         for (int64_t l = 0; l < head->o.labels; l++)
             head->bias[l] = head->o.bias_value;
@@ -333,6 +342,7 @@ void hr_head_destroy(hr_head *head)
         hr_rows_destroy(ctx, &head->segment[i]);
     if (head->owns_bias)
         hr_free(ctx, head->bias);
+    hr_free(ctx, head->bias_moments);
     hr_free(ctx, head->scratch);
     hr_free(ctx, head->packed.xt);
     hr_free(ctx, head->packed.xp);
@@ -543,10 +553,14 @@ void hr_head_tensors(hr_head *head, hr_tensor_list *list)
     const int first = list->count;
     for (int i = 0; i < head->o.num_segments; i++)
         hr_rows_tensors(&head->segment[i], name, i, list);
-    if (head->bias) {
+    float *const biases[] = {head->bias, head->bias_moments, head->bias_moments ? head->bias_moments + head->o.labels : NULL};
+    static const char *const parts[] = {"", ".m", ".v"};
+    for (int i = 0; i < 3; i++) {
+        if (!biases[i])
+            continue;
         hr_tensor *t = &list->item[list->count++];
-        *t = (hr_tensor){.type = HR_T_F32, .rows = head->o.labels, .cols = 1, .data = head->bias};
-        snprintf(t->name, sizeof t->name, "%s.bias", name);
+        *t = (hr_tensor){.type = HR_T_F32, .rows = head->o.labels, .cols = 1, .data = biases[i], .state = i > 0};
+        snprintf(t->name, sizeof t->name, "%s.bias%s", name, parts[i]);
     }
     for (int i = first; i < list->count && head->o.loss == HR_LOSS_GIVEN; i++)
         list->item[i].shard_group = 0; /* units are no labels */

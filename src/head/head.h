@@ -13,7 +13,7 @@
 #include "base/ctx.h"
 #include "dtype/tensor.h"
 
-enum { HR_SEGMENTS_MAX = 4, HR_FAN_IN_MAX = 4096 /* and the width before an unstructured head */ };
+enum { HR_SEGMENTS_MAX = 4, HR_FAN_IN_MAX = 4096 /* inputs of any sparse row */ };
 
 /* given: no loss of its own, the gradient of its outputs comes with the batch: a hidden layer, whose "labels" are units. */
 typedef enum hr_loss { HR_LOSS_BCE, HR_LOSS_SQUARED_HINGE, HR_LOSS_GIVEN } hr_loss;

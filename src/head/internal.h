@@ -22,6 +22,7 @@ struct hr_head {
     int group_levels;            /* log2 of group_blocks */
     hr_segment segment[HR_SEGMENTS_MAX];
     float *bias;                 /* (L) per-label biases, or NULL */
+    float *bias_moments;         /* (2, L) Adam's first and second moments of them, or NULL */
     bool owns_bias;
     hr_packed packed;
     hr_packed view[HR_SEGMENTS_MAX]; /* what each segment sees of it */

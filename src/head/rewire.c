@@ -302,7 +302,7 @@ static void count_rows(const rewire_work *w, const hr_segment *seg, int64_t row,
         uint32_t word[4];
         hr_rng_block(rng_of(w, seg), (uint32_t)(seg->first_row + row), (uint32_t)(3 * DRAW_COLUMN + i), word);
         int64_t r = (int64_t)((uint64_t)word[0] * (uint64_t)(end - row) >> 32);
-        while (s->new_count[r] == seg->dim)
+        while (s->new_count[r] == seg->width)
             r = (r + 1) % (end - row);
         s->new_count[r]++;
     }
@@ -311,7 +311,7 @@ static void count_rows(const rewire_work *w, const hr_segment *seg, int64_t row,
 /* The inputs of a row's new connections, merged with those that stay, and where each was in the block, -1: new. */
 static void merge_row(const rewire_work *w, const hr_segment *seg, int64_t row, int64_t r, uint32_t at, hr_tile_scratch *s)
 {
-    uint64_t bits[HR_FAN_IN_MAX / 64 + 1];
+    uint64_t bits[131072 / 64];
     uint32_t inputs[HR_FAN_IN_MAX], grown[HR_FAN_IN_MAX];
     const int64_t width = hr_row_width(seg, r), base = seg->starts[r] - seg->starts[row], count = s->new_count[r - row];
     int64_t kept = 0;

@@ -21,6 +21,8 @@ hr_segment hr_segment_make(const hr_segment_options *o, int64_t dim, int64_t fir
     if (o->family == HR_FAMILY_FAN_IN) {
         seg.width = o->fan_in;
         seg.group = o->group > 1 ? o->group : 1;
+    } else if (o->family == HR_FAMILY_UNSTRUCTURED && seg.dim > HR_FAN_IN_MAX) {
+        seg.width = HR_FAN_IN_MAX;
     }
     seg.pitch = row_pitch(&seg);
     return seg;

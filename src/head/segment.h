@@ -159,6 +159,7 @@ typedef struct hr_tile_step {
     hr_loss loss_type;
     float gscale;                   /* reduction */
     float bias_scalar, *bias;       /* bias: of the tile's first label, NULL: scalar */
+    float *bias_m, *bias_v;         /* Adam's moments of biases, of the tile's first label */
     bool eager, low_precision;
     float lr, weight_decay, new_alpha;
     hr_rng rng, momentum_rng, second_rng, rescale_rng;

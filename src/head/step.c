@@ -50,6 +50,8 @@ hr_tile_step hr_head_tile_step(hr_head *head, const hr_head_batch *batch, int se
         .gscale = gscale,
         .bias_scalar = head->o.bias == HR_BIAS_NONE ? 0.0f : head->o.bias_value,
         .bias = head->bias ? head->bias + at : NULL,
+        .bias_m = head->bias_moments ? head->bias_moments + at : NULL,
+        .bias_v = head->bias_moments ? head->bias_moments + head->o.labels + at : NULL,
         .low_precision = head->o.arith == HR_ARITH_ELMO,
     };
 }

@@ -264,13 +264,24 @@ static void update_tile_by_rows(hr_segment *seg, const hr_tile_step *s, int64_t 
     }
 }
 
-/* Per-label biases: plain SGD on the sum of the label's gradient over the batch, rows in order. */
+/* Adam's step for a gradient; the moments are f32. */
+static float adam_bias(const hr_segment *seg, const hr_tile_step *s, int64_t t, float g)
+{
+    float *m = &s->bias_m[t], *v = &s->bias_v[t];
+    *m = fmaf(1.0f - seg->o.beta1, g - *m, *m);
+    *v = fmaf(1.0f - seg->o.beta2, g * g - *v, *v);
+    return *m * s->adam_rate / (sqrtf(*v) * s->adam_scale + seg->o.eps);
+}
+
+/* Per-label biases: SGD or Adam, as the segment's weights, on the sum of the label's gradient over the batch, rows in order. */
 static void tile_bias(const hr_segment *seg, const hr_tile_step *s, int64_t rows, const float *g)
 {
     for (int64_t t = 0; t < rows; t++) {
         float sum = 0;
         for (int64_t b = 0; b < s->x->rows; b++)
             sum += g[hr_tile_place(t, b, rows)];
+        if (seg->o.optimizer == HR_HEAD_ADAM)
+            sum = adam_bias(seg, s, t, sum);
         s->bias[t] = fmaf(-s->lr * seg->o.lr_scale, sum, s->bias[t]);
     }
 }

@@ -200,9 +200,13 @@ static void test_adam(void **state)
         o.segment[0].eps = 1e-6f;
         assert_true(hr_dtype_parse(store ? "bf16" : "f32", &o.segment[0].state_dtype));
         o.loss = HR_LOSS_GIVEN;
-        o.bias = HR_BIAS_NONE;
+        o.name = "layer";
+        o.bias = HR_BIAS_PER_LABEL;
         hr_head *head;
         check_ok(ctx, hr_head_create(ctx, &o, &head));
+        double *bias = malloc((size_t)p.L * sizeof *bias), *bias_m = calloc((size_t)p.L, sizeof *bias_m), *bias_v = calloc((size_t)p.L, sizeof *bias_v);
+        for (int64_t l = 0; l < p.L; l++)
+            bias[l] = (double)o.bias_value;
         const int64_t n = p.L * p.D;
         double *w = malloc((size_t)n * sizeof *w), *m = calloc((size_t)n, sizeof *m), *v = calloc((size_t)n, sizeof *v);
         for (int64_t i = 0; i < n; i++)
@@ -218,17 +222,22 @@ static void test_adam(void **state)
             const hr_head_batch batch = {.rows = p.B, .x = p.x, .h = h, .dh = dh};
             check_ok(ctx, hr_head_step(head, &batch, lr, (uint64_t)t - 1, dx, NULL));
             for (int64_t l = 0; l < p.L; l++)
-                for (int64_t d = 0; d < p.D; d++) {
+                for (int64_t d = 0; d <= p.D; d++) { /* d == D: the bias, whose input is 1 */
                     double g = 0;
                     for (int64_t b = 0; b < p.B; b++)
-                        g += (double)dh[b * p.L + l] * p.x[b * p.D + d];
-                    const int64_t i = l * p.D + d;
-                    m[i] = 0.9 * m[i] + 0.1 * g;
-                    v[i] = 0.99 * v[i] + 0.01 * g * g;
-                    w[i] -= (double)lr * (m[i] / (1 - pow(0.9, t))) / (sqrt(v[i] / (1 - pow(0.99, t))) + 1e-6);
+                        g += (double)dh[b * p.L + l] * (d < p.D ? p.x[b * p.D + d] : 1);
+                    double *at = d < p.D ? &w[l * p.D + d] : &bias[l], *mi = d < p.D ? &m[l * p.D + d] : &bias_m[l];
+                    double *vi = d < p.D ? &v[l * p.D + d] : &bias_v[l];
+                    *mi = 0.9 * *mi + 0.1 * g;
+                    *vi = 0.99 * *vi + 0.01 * g * g;
+                    *at -= (double)lr * (*mi / (1 - pow(0.9, t))) / (sqrt(*vi / (1 - pow(0.99, t))) + 1e-6);
                 }
         }
         double off = 0, most = 0;
+        const float *found = data_of(head, "layer.bias");
+        for (int64_t l = 0; l < p.L; l++)
+            assert_true(fabs(found[l] - bias[l]) < 2e-4 * 5 * lr);
+        free(bias), free(bias_m), free(bias_v);
         for (int64_t i = 0; i < n; i++) {
             const double d = weight(head, i / p.D, i % p.D) - w[i];
             off += d / (double)n;
