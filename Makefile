@@ -8,10 +8,12 @@
 #   make bench-kernels   every kernel against its reference: ten seconds
 #   make bench-full   all shapes: bench/results/head.jsonl and docs/bench.svg, a quarter of an hour
 
+#   make sparse-table  every sparse head on every data set of HR_DATA: docs/sparse-table.md, docs/sparse.svg; hours, resumable
+
 PRESET ?= release
 BUILD := build/$(PRESET)
 
-.PHONY: all deps build demo check bench bench-kernels bench-full evidence clean
+.PHONY: all deps build demo check bench bench-kernels bench-full evidence sparse-table clean
 all: build
 
 deps:
@@ -38,6 +40,9 @@ bench-full: build
 
 evidence: build
 	@tools/evidence.sh $(BUILD) demo
+
+sparse-table: build
+	@bench/sparse/run.sh $(BUILD) sparse-table $${HR_DATA:-data} bench/results/sparse.jsonl
 
 clean:
 	rm -rf build

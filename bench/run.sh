@@ -60,6 +60,17 @@ for threads in ${HR_BENCH_THREADS:-1 2}; do
     done
 done
 mv "$results.tmp" "$results"
+
+# heads with some of the inputs, beside the dense ones: their own file, no chart
+fan=$(dirname "$results")/fan.jsonl
+: > "$results.tmp"
+modes=dense,sparse,fan32,fan32-sparse,fan64,fan64-sparse,fan32x16,fan32x64,fan32x64-sparse,fan64x64,fan64x64-sparse
+for threads in ${HR_BENCH_THREADS:-1 2}; do
+    shape 128 768 131072 $threads 5 e4m3
+    shape 256 768 131072 $threads 5 f32,e4m3,i8r
+    shape 256 768 670208 $threads 3 e4m3
+done
+mv "$results.tmp" "$fan"
 if command -v python3 >/dev/null 2>&1; then
     python3 bench/chart.py "$results" > "$svg"
     for mode in dense-bf16 sparse; do

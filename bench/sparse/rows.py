@@ -44,10 +44,10 @@ def rows():
         yield row(f"headtail{share}", f"{share} % dense, the rest shared by 16", **fan(64, more=more), seeds=3 if share == 10 else 1)
     more = f"head.group=16 head.dense_ratio=0.1 head.dense_lr_scale={2 / FACTOR[64]} head.dense_slice=384:768 head.slice=0:384"
     yield row("headtail10-slices", "the same, each half of the columns", **fan(64, more=more))
-    for k in (64, 32):
+    for k in (64, 32): # a label's share of the layer is k / LAYER, but the layer's outputs grow as it trains: half of that factor
         keys = fan(k, more=f"layer.width={LAYER} layer.dtype=bf16 layer.lr=0.001", layer=LAYER)
-        yield row(f"layer-fan{k}", f"relu layer of {LAYER}, fan-in", **keys | {"factor": LAYER / k})
+        yield row(f"layer-fan{k}", f"relu layer of {LAYER}, fan-in", **keys | {"factor": LAYER / k / 2})
     keys = "head.family=unstructured head.fan_in=64 head.dtype=e4m3"
     yield row("unstructured64", "unstructured", keys, FACTOR[64], k=64)
     yield row("unstructured64-set", "unstructured, rewired at random", f"{keys} head.rewire=random head.rewire_every=100", FACTOR[64], k=64)
-    yield row("bottleneck64", "bottleneck of 64, dense", "layer.width=64 layer.activation=none layer.lr=0.001 head.dtype=e4m3", layer=64)
+    yield row("bottleneck64", "bottleneck of 64, dense", "layer.width=64 layer.lr=0.001 head.dtype=e4m3", layer=64)

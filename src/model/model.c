@@ -499,6 +499,11 @@ hr_status hr_model_open(hr_ctx *ctx, const char *path, bool verify_all, int64_t 
     hr_status st = read_spec(ctx, ck, max_batch, &spec);
     if (st == HR_OK)
         st = hr_model_create(ctx, &spec, NULL, NULL, &m);
+    if (st == HR_ERR_CONFIG) { /* not the user's: the folder's */
+        char why[512];
+        snprintf(why, sizeof why, "%s", hr_ctx_message(ctx));
+        st = hr_fail(ctx, HR_ERR_DATA, "%s describes no model that could be: %s", path, why);
+    }
     if (st != HR_OK) {
         hr_checkpoint_close(ck);
         return st;

@@ -74,6 +74,9 @@ static hr_status segments(const hr_config *c, hr_head_options *o)
 {
     const hr_family_id family = (hr_family_id)hr_config_choice(c, "head.family");
     const bool fan_in = family == HR_FAMILY_FAN_IN;
+    if (!fan_in && hr_config_int(c, "head.group") > 1)
+        return hr_fail(hr_config_ctx(c), HR_ERR_CONFIG, "head.group=%s: only the labels of a fan_in head share inputs; set "
+                       "head.family=fan_in or head.group=1", hr_config_text(c, "head.group"));
     hr_segment_options rest = {
         .family = family,
         .fan_in = fan_in ? hr_config_int(c, "head.fan_in") : 0,

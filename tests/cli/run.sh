@@ -5,6 +5,7 @@
 #
 # Cases that need a data set or a model are in tests/cli/demo.sh; these need nothing but the tool.
 headroom=$(cd "$(dirname "$1")" && pwd)/$(basename "$1")
+root=$(cd "$(dirname "$0")/../.." && pwd)
 work=$(mktemp -d) || exit 2
 trap 'rm -rf "$work"' EXIT
 cd "$work" || exit 2
@@ -82,6 +83,8 @@ expect 64 '' 'expected MODEL' predict
 expect 64 '' "--format is 'xml', expected tsv or json" predict model --format xml
 expect 64 '' 'expected INPUT and OUTPUT, found 1 words' prepare raw
 expect 64 '' 'expected one folder or none' info a b
+expect 64 '' 'expected MODEL and OUTPUT, found 1 words' prune model
+expect 64 '' '--density' prune model small --density 2
 
 # ---- what is missing is said with what to type
 expect 64 '' 'type: headroom train dataset=FOLDER run=runs/first' train
@@ -95,6 +98,7 @@ expect 66 '' 'missing' eval --predictions missing missing
 expect 66 '' 'missing' predict missing
 expect 66 '' 'missing' prepare missing out
 expect 66 '' 'missing: there is no such folder' info missing
+expect 66 '' 'missing' prune missing small
 
 # ---- configuration
 expect 0 'dtype: "e4m3"' '' config
@@ -121,6 +125,11 @@ expect 0 '"origin": "b.yaml:2"' '' config --config b.yaml --json
 "$headroom" config --config b.yaml --json | grep '"value"' > b.json
 shown='config round trip'
 cmp -s b.json c.json || { : > out; : > err; fail 'a written configuration reads back differently'; }
+
+# every recipe is a configuration
+for recipe in "$root"/configs/*.yaml "$root"/configs/published/*/*.yaml; do
+    expect 0 'head:' '' config --config "$recipe"
+done
 
 # ---- info
 expect 0 'isa' '' info
