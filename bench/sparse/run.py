@@ -29,6 +29,15 @@ def evaluate(args, model, data, split):
     return json.loads(out) if code == 0 else None
 
 
+def spent(events, key):
+    """Sum over the processes of a run that was stopped: in each the clock begins anew."""
+    total = last = 0
+    for value in (e[key] for e in events if key in e):
+        total += last if value < last else 0
+        last = value
+    return total + last
+
+
 def measure(args, name, data, setup, seed):
     """One training: its record, or None when it failed."""
     common, lr = DATA[name]
@@ -49,8 +58,8 @@ def measure(args, name, data, setup, seed):
         "data": name, "row": setup["name"], "seed": seed, "keys": keys, "date": time.strftime("%Y-%m-%d"),
         "commit": os.environ.get("HR_BENCH_COMMIT", ""), "threads": args.threads,
         "P": percent(test["precision"]), "PSP": percent(test["psp"]), "train_P": percent(train["precision"]),
-        "validation": report["best_metric"], "epochs": report["epochs"], "seconds_epoch": round(last["seconds"] / last["epoch"], 2),
-        "cpu_seconds_epoch": round(last["cpu_seconds"] / last["epoch"], 2),
+        "validation": report["best_metric"], "epochs": report["epochs"], "seconds_epoch": round(spent(events, "seconds") / last["epoch"], 2),
+        "cpu_seconds_epoch": round(spent(events, "cpu_seconds") / last["epoch"], 2),
         "head_planned": report["plan"]["bytes"]["head_weights"] + report["plan"]["bytes"]["head_state"],
         "head_measured": report["memory"]["peak"]["head_weights"] + report["memory"]["peak"]["head_state"],
         "weights_planned": report["plan"]["bytes"]["head_weights"], "weights_measured": report["memory"]["peak"]["head_weights"],
