@@ -17,7 +17,7 @@
 
 enum { LABELS = 128, DIM = 768, BATCH = 256, WEIGHTS = LABELS * DIM, INPUTS = BATCH * DIM };
 enum { OWN = 192, FAN_IN = 32, SHARED = 64, LOGITS = OWN * BATCH }; /* labels with inputs of their own; labels and inputs of a group */
-enum { STRIP = 24, ENTRIES = 2, ROUNDS = 15, VARIANTS = 16 }; /* STRIP rows at a time are updated (head/dense.c) */
+enum { STRIP = 24, ENTRIES = 2, LISTED = 8, ROUNDS = 15, VARIANTS = 16 }; /* STRIP rows at a time are updated (head/dense.c) */
 
 /* A tile in the layouts of kernels.h; T and B are multiples of HRK_BP, D of HRK_DP. Of fan-in it has F labels with K inputs each, and G
  * labels that share G inputs. */
@@ -34,6 +34,11 @@ typedef struct bench_data {
     int64_t input[OWN], at[OWN]; /* of the own inputs: the first of a label, and how many are done */
     hrk_link links[OWN * FAN_IN];
     float chains[OWN * FAN_IN * 16];
+    /* sparse X: every second column has LISTED entries; which inputs of a label have some, and their lists */
+    uint32_t present[DIM / 32], list[DIM], list_start[DIM / 2 + 1], which[OWN * (FAN_IN + 16)], which_list[OWN * (FAN_IN + 16)];
+    uint16_t list_row[DIM / 2 * LISTED];
+    int64_t hits[OWN];
+    hrk_columns columns;
     int64_t T, D, B, F, K, G;
     hr_dtype type;
     hrk_sgd_args sgd; /* its step changes sign from tile to tile, so that what is updated stays where it is */
@@ -143,6 +148,11 @@ CASE(fan_lists, NO_TYPE, PER_OWN, const hrk_lists l = {d->F, d->label, d->start,
      memset(d->at, 0, sizeof d->at);
      EACH_COLUMNS k->fan_lists(&l, d->K, (hrk_fan_lists_args){.inputs = d->own, .wide = 1, .input = d->input, .at = d->at, .sw = d->w,
      .x = d->x, .dx = d->dx, .dw = d->dw, .step = d->B * HRK_DP, .end = (uint32_t)(c + HRK_DP)}))
+#define EACH_OWN for (int64_t t = 0; t < d->F; t++)
+#define HITS d->which + t * (FAN_IN + 16), d->which_list + t * (FAN_IN + 16)
+CASE(column_hits, NO_TYPE, PER_OWN, EACH_OWN k->column_hits(d->K, d->own + t * d->K, 1, &d->columns, HITS))
+CASE(column_logits, NO_TYPE, PER_OWN, EACH_OWN k->column_logits(d->hits[t], HITS, &d->columns, d->w + t * d->K, d->z))
+CASE(column_dw, NO_TYPE, PER_OWN, EACH_OWN k->column_dw(d->hits[t], HITS, &d->columns, d->g, d->dw))
 CASE(drain, NO_TYPE, PER_WEIGHT, EACH_LABEL k->drain(d->D, d->dw + t * d->D, d->w + t * d->D))
 CASE(axpy, NO_TYPE, PER_WEIGHT, EACH_LABEL k->axpy(d->D, d->sgd.step, d->dw + t * d->D, d->w + t * d->D))
 CASE(adam, NO_TYPE, PER_WEIGHT, const hrk_adam_args args = {0.1f, 0.001f, 0.002f, 1.5f, 1e-8f, 0.999f};
@@ -198,6 +208,22 @@ static void make_inputs(bench_data *d)
     qsort(d->links, (size_t)(d->F * d->K), sizeof *d->links, by_column);
 }
 
+static void make_columns(bench_data *d)
+{
+    const hrk_table ref = hrk_table_make(HR_ISA_REF);
+    memset(d->present, 0x55, sizeof d->present);
+    for (int64_t c = 0; c < d->D; c++)
+        d->list[c] = (uint32_t)(c / 2);
+    for (int64_t i = 0; i < d->D / 2; i++) {
+        d->list_start[i + 1] = (uint32_t)((i + 1) * LISTED);
+        for (int64_t e = 0; e < LISTED; e++)
+            d->list_row[i * LISTED + e] = (uint16_t)(e * (d->B / LISTED) + i * 37 % (d->B / LISTED));
+    }
+    d->columns = (hrk_columns){.columns = d->D, .present = d->present, .list = d->list, .start = d->list_start, .row = d->list_row,
+                               .value = d->x};
+    EACH_OWN d->hits[t] = ref.column_hits(d->K, d->own + t * d->K, 1, &d->columns, HITS);
+}
+
 /* Weights of +-0.05, in 8-bit floats with the usual factor of 2^6, in int8 with a row scale; X of +-1. */
 static void make_data(bench_data *d, hr_dtype type)
 {
@@ -238,6 +264,7 @@ static void make_data(bench_data *d, hr_dtype type)
     for (int64_t b = 0; b < d->B; b++)
         d->x_scale[b] = d->x_size[b] = d->limit[b] = 1;
     make_inputs(d);
+    make_columns(d);
 }
 
 /* ---- turns ---- */

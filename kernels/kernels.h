@@ -223,6 +223,27 @@ typedef struct hrk_fan_lists_args {
 } hrk_fan_lists_args;
 typedef void hrk_fan_lists_fn(const hrk_lists *l, int64_t K, hrk_fan_lists_args args);
 
+/* ---- sparse X, by columns; labels have K inputs of their own ---- */
+
+/* The entries of the batch, column by column: list i has entries start[i] .. start[i + 1] - 1 of row[], value[], their rows distinct and
+ * ascending. Of D columns those with a bit in `present` have a list, number list[column]. */
+typedef struct hrk_columns {
+    int64_t columns;         /* D */
+    const uint32_t *present; /* (D / 32 rounded up) bits */
+    const uint32_t *list;    /* (D) */
+    const uint32_t *start;
+    const uint16_t *row;
+    const float *value;
+} hrk_columns;
+
+/* Which of K inputs, u16 or (wide) u32, have entries: which[i] is the i-th such k, list[i] its list; returns how many, or -1 if an input
+ * is D or more. `which` and `list` have room for K + 16. */
+typedef int64_t hrk_column_hits_fn(int64_t K, const void *inputs, int wide, const hrk_columns *x, uint32_t *which, uint32_t *list);
+/* z[row] <- fma(w[which[i]], value, z[row]) for the entries of list[i], i = 0 .. n-1, in order. */
+typedef void hrk_column_logits_fn(int64_t n, const uint32_t *which, const uint32_t *list, const hrk_columns *x, const float *w, float *z);
+/* dw[which[i]] <- the sum of fma(g[row], value) over the entries of list[i], in order. */
+typedef void hrk_column_dw_fn(int64_t n, const uint32_t *which, const uint32_t *list, const hrk_columns *x, const float *g, float *dw);
+
 /* y[i] <- fma(a, x[i], y[i]) */
 typedef void hrk_axpy_fn(int64_t n, float a, const float *x, float *y);
 /* y[i] <- x[i] + y[i], x[i] <- 0 */
@@ -267,6 +288,9 @@ typedef struct hrk_table {
     hrk_gather_i8_fn *gather_i8;
     hrk_fan_i8_fn *fan_i8;
     hrk_fan_lists_fn *fan_lists;
+    hrk_column_hits_fn *column_hits;
+    hrk_column_logits_fn *column_logits;
+    hrk_column_dw_fn *column_dw;
     hrk_axpy_fn *axpy;
     hrk_drain_fn *drain;
     hrk_adam_fn *adam;

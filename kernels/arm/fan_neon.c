@@ -16,6 +16,7 @@ static inline float32x4_t add_to_four(const native *sum)
 }
 #include "kernels/body/fan.h"
 #include "kernels/body/fan_lists.h"
+#include "kernels/body/columns.h"
 
 /* Four columns of 64 instances to groups of four bytes: 16 bytes at place n of a column are instances 16 v + 4 n + e, v, e = 0..3. */
 HRK_BEGIN(void, gather_i8, int64_t K, const uint32_t *inputs, const uint8_t *xc, int64_t pitch, uint8_t *out)

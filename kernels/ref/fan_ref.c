@@ -98,3 +98,34 @@ HRK_BEGIN(void, fan_i8, int64_t M, int64_t K, const uint32_t *inputs, hrk_fan_i8
 }
 
 #include "kernels/body/fan_lists.h"
+
+HRK_BEGIN(int64_t, column_hits, int64_t K, const void *inputs, int wide, const hrk_columns *x, uint32_t *which, uint32_t *list)
+{
+    int64_t n = 0;
+    for (int64_t k = 0; k < K; k++) {
+        const uint32_t input = wide ? ((const uint32_t *)inputs)[k] : ((const uint16_t *)inputs)[k];
+        if (input >= x->columns)
+            return -1;
+        if (x->present[input / 32] >> input % 32 & 1) {
+            which[n] = (uint32_t)k;
+            list[n++] = x->list[input];
+        }
+    }
+    return n;
+}
+
+HRK_BEGIN(void, column_logits, int64_t n, const uint32_t *which, const uint32_t *list, const hrk_columns *x, const float *w, float *z)
+{
+    for (int64_t i = 0; i < n; i++)
+        for (uint32_t e = x->start[list[i]]; e < x->start[list[i] + 1]; e++)
+            z[x->row[e]] = fmaf(w[which[i]], x->value[e], z[x->row[e]]);
+}
+
+HRK_BEGIN(void, column_dw, int64_t n, const uint32_t *which, const uint32_t *list, const hrk_columns *x, const float *g, float *dw)
+{
+    for (int64_t i = 0; i < n; i++) {
+        dw[which[i]] = 0;
+        for (uint32_t e = x->start[list[i]]; e < x->start[list[i] + 1]; e++)
+            dw[which[i]] = fmaf(g[x->row[e]], x->value[e], dw[which[i]]);
+    }
+}

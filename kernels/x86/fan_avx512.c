@@ -34,3 +34,27 @@ HRK_BEGIN(void, gather_i8, int64_t K, const uint32_t *inputs, const uint8_t *xc,
         _mm512_storeu_si512(second + 64, _mm512_unpackhi_epi16(hi01, hi23));
     }
 }
+
+/* Sixteen inputs at a time. Those with entries are packed in a register and stored whole: a masked store of packed ones takes many times as
+ * long on some processors. */
+HRK_BEGIN(int64_t, column_hits, int64_t K, const void *inputs, int wide, const hrk_columns *x, uint32_t *which, uint32_t *list)
+{
+    const __m512i columns = _mm512_set1_epi32((int32_t)x->columns), one = _mm512_set1_epi32(1);
+    __m512i k16 = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    int64_t n = 0;
+    for (int64_t k = 0; k < K; k += 16, k16 = _mm512_add_epi32(k16, _mm512_set1_epi32(16))) {
+        const __mmask16 some = K - k < 16 ? (__mmask16)((1U << (K - k)) - 1) : (__mmask16)0xffff;
+        const __m512i in = wide ? _mm512_maskz_loadu_epi32(some, (const uint32_t *)inputs + k)
+                                : _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(some, (const uint16_t *)inputs + k));
+        if (_mm512_mask_cmp_epu32_mask(some, in, columns, _MM_CMPINT_NLT))
+            return -1;
+        const __m512i words = _mm512_mask_i32gather_epi32(in, some, _mm512_srli_epi32(in, 5), x->present, 4);
+        const __m512i bits = _mm512_sllv_epi32(one, _mm512_and_si512(in, _mm512_set1_epi32(31)));
+        const __mmask16 has = _mm512_mask_test_epi32_mask(some, words, bits);
+        const __m512i lists = _mm512_mask_i32gather_epi32(in, has, in, x->list, 4);
+        _mm512_storeu_si512(which + n, _mm512_maskz_compress_epi32(has, k16));
+        _mm512_storeu_si512(list + n, _mm512_maskz_compress_epi32(has, lists));
+        n += __builtin_popcount(has);
+    }
+    return n;
+}

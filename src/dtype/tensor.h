@@ -23,6 +23,13 @@ typedef struct hr_tensor_list {
     hr_tensor item[HR_TENSORS_MAX];
 } hr_tensor_list;
 
+/* Rows of numbers of which most are zero: those of row b are [indptr[b], indptr[b + 1]) of indices and values, columns distinct. */
+typedef struct hr_sparse_rows {
+    const int64_t *indptr; /* (rows + 1) */
+    const uint32_t *indices;
+    const float *values;
+} hr_sparse_rows;
+
 static inline size_t hr_tensor_element_bytes(hr_tensor_type type)
 {
     switch (type) {

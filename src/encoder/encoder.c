@@ -47,7 +47,7 @@ static size_t panel_bytes(const hr_encoder_options *o)
 
 void hr_encoder_memory(const hr_encoder_options *o, int threads, size_t bytes[HR_MEM_KINDS])
 {
-    bytes[HR_MEM_ENCODER_SCRATCH] = hr_add(bytes[HR_MEM_ENCODER_SCRATCH], sizeof(hr_encoder));
+    bytes[HR_MEM_ENCODER_SCRATCH] = hr_add(bytes[HR_MEM_ENCODER_SCRATCH], hr_add(sizeof(hr_encoder), hr_identity_memory(o)));
     if (o->type != HR_ENCODER_BOW)
         return;
     hr_param p[HR_RESIDUAL_PARAMS];
@@ -162,12 +162,14 @@ hr_status hr_encoder_create(hr_ctx *ctx, const hr_encoder_options *options, hr_e
     e->o = *options;
     e->embedding = (hr_param){.name = "encoder.embedding", .rows = options->features, .cols = options->dim};
     param_sizes(options, e->residual);
-    if (options->type == HR_ENCODER_BOW) {
-        hr_status st = create_scratch(e);
-        if (st != HR_OK) {
-            hr_encoder_destroy(e);
-            return st;
-        }
+    hr_status st = HR_OK;
+    if (options->type == HR_ENCODER_BOW)
+        st = create_scratch(e);
+    else if (options->type == HR_ENCODER_IDENTITY)
+        st = hr_identity_create(e);
+    if (st != HR_OK) {
+        hr_encoder_destroy(e);
+        return st;
     }
     *out = e;
     return HR_OK;
@@ -205,6 +207,8 @@ void hr_encoder_destroy(hr_encoder *e)
     hr_free(ctx, e->entry_value);
     hr_free(ctx, e->group);
     hr_free(ctx, e->worker_row);
+    hr_free(ctx, e->indptr);
+    hr_free(ctx, e->values);
     hr_free(ctx, e);
 }
 
@@ -255,8 +259,10 @@ static void output_row(void *arg, int64_t b, int worker)
         dropout_row(e, w->batch->ids[b], w->step, x);
 }
 
-void hr_encoder_forward(hr_encoder *e, const hr_encoder_batch *batch, bool train, uint64_t step, float *x)
+hr_status hr_encoder_forward(hr_encoder *e, const hr_encoder_batch *batch, bool train, uint64_t step, float *x)
 {
+    if (e->o.type == HR_ENCODER_IDENTITY)
+        return hr_identity_forward(e, batch, train, step);
     if (e->o.type == HR_ENCODER_BOW) {
         hr_bow_forward(e, batch, train, step);
         if (e->o.residual)
@@ -264,6 +270,7 @@ void hr_encoder_forward(hr_encoder *e, const hr_encoder_batch *batch, bool train
     }
     rows_work work = {.e = e, .batch = batch, .train = train, .step = step, .x = x};
     hr_parallel_for(e->be.ctx, batch->rows, output_row, &work);
+    return HR_OK;
 }
 
 /* dx to the gradient of h: dropout, then the projection that keeps the length. */
@@ -291,7 +298,7 @@ static void output_row_backward(void *arg, int64_t b, int worker)
 
 void hr_encoder_backward(hr_encoder *e, const hr_encoder_batch *batch, uint64_t step, float *dx)
 {
-    if (e->o.type == HR_ENCODER_DENSE)
+    if (e->o.type != HR_ENCODER_BOW)
         return;
     rows_work work = {.e = e, .batch = batch, .train = true, .step = step, .x = dx};
     hr_parallel_for(e->be.ctx, batch->rows, output_row_backward, &work);
@@ -330,7 +337,7 @@ static void update_row(void *arg, int64_t row, int worker)
 
 void hr_encoder_update(hr_encoder *e, float lr, uint64_t t)
 {
-    if (e->o.type == HR_ENCODER_DENSE)
+    if (e->o.type != HR_ENCODER_BOW)
         return;
     hrk_adam_args args = adam_args(&e->o, lr, t);
     hr_bow_update(e, lr, args);

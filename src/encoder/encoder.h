@@ -4,20 +4,22 @@
  *   bow    embedding bag h0 = sum_j v_j E[f_j]; residual block h = h0 + W2 relu(W1 h0 + b1) + b2; scaled to a given
  *          length; dropout. In the manner of DeepXML/Astec (Dahiya et al., WSDM 2021). The embeddings are updated by
  *          Adam or row-wise AdaGrad on the rows a batch touches, the residual block by AdamW.
- *   dense  given vectors, scaled to a given length; dropout. */
+ *   dense  given vectors, scaled to a given length; dropout.
+ *   identity-sparse  the features themselves, scaled to a given length; dropout. X has few entries, (B, F) of them are never stored
+ *          (hr_encoder_sparse); there is nothing to train. For linear one-vs-rest classifiers. */
 #ifndef HR_ENCODER_ENCODER_H
 #define HR_ENCODER_ENCODER_H
 
 #include "base/ctx.h"
 #include "dtype/tensor.h"
 
-typedef enum hr_encoder_type { HR_ENCODER_BOW, HR_ENCODER_DENSE } hr_encoder_type;
+typedef enum hr_encoder_type { HR_ENCODER_BOW, HR_ENCODER_DENSE, HR_ENCODER_IDENTITY } hr_encoder_type;
 
 typedef enum hr_encoder_optimizer { HR_ENCODER_ADAM, HR_ENCODER_ADAGRAD } hr_encoder_optimizer;
 
 typedef struct hr_encoder_options {
     hr_encoder_type type;
-    int64_t features, dim;       /* F, D */
+    int64_t features, dim;       /* F, D; identity: D = F */
     int64_t max_batch;           /* instances of a micro-step */
     int64_t max_row;             /* features of the longest row */
     int64_t accumulate;          /* micro-steps of one update */
@@ -48,8 +50,11 @@ void hr_encoder_memory(const hr_encoder_options *options, int threads, size_t by
 hr_status hr_encoder_create(hr_ctx *ctx, const hr_encoder_options *options, hr_encoder **out);
 void hr_encoder_destroy(hr_encoder *encoder);
 
-/* X (B, D). `train` applies dropout, drawn by (instance, step), and keeps what backward needs. */
-void hr_encoder_forward(hr_encoder *encoder, const hr_encoder_batch *batch, bool train, uint64_t step, float *x);
+/* X (B, D); identity: x is not used. `train` applies dropout, drawn by (instance, step), and keeps what backward needs. Fails only where
+ * an identity encoder that is not training is given a batch of more entries than any before: HR_ERR_NOMEM. */
+hr_status hr_encoder_forward(hr_encoder *encoder, const hr_encoder_batch *batch, bool train, uint64_t step, float *x);
+/* identity: X of the last forward, until the next one; its indices are those of the batch, borrowed. Entries that are left out are zero. */
+hr_sparse_rows hr_encoder_sparse(const hr_encoder *encoder);
 /* Adds the gradient of the batch given to the last forward; dx (B, D) is overwritten. At most `accumulate` times. */
 void hr_encoder_backward(hr_encoder *encoder, const hr_encoder_batch *batch, uint64_t step, float *dx);
 /* One Adam step with what has been added; t counts updates from 1. */

@@ -34,6 +34,11 @@ struct hr_encoder {
     float *entry_value;
     int64_t *group;     /* starts of equal features in keys */
     float *worker_row;  /* (threads, D) */
+    /* identity: X of the last forward */
+    hr_sparse_rows sparse;
+    int64_t *indptr;    /* (max_batch + 1) */
+    float *values;      /* (room) */
+    int64_t room;
 };
 
 /* Value of feature j of an instance after feature dropout; 0: left out. */
@@ -42,6 +47,10 @@ void hr_bow_forward(hr_encoder *e, const hr_encoder_batch *batch, bool train, ui
 /* Remembers dh (B, D), the gradient of h0, and where it goes. */
 void hr_bow_backward(hr_encoder *e, const hr_encoder_batch *batch, uint64_t step, const float *dh);
 void hr_bow_update(hr_encoder *e, float lr, hrk_adam_args args);
+
+hr_status hr_identity_create(hr_encoder *e);
+hr_status hr_identity_forward(hr_encoder *e, const hr_encoder_batch *batch, bool train, uint64_t step);
+size_t hr_identity_memory(const hr_encoder_options *o);
 
 /* h = h0 + W2 relu(W1 h0 + b1) + b2. */
 void hr_residual_forward(hr_encoder *e, int64_t rows);

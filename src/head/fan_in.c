@@ -24,12 +24,16 @@ static int64_t shard_of(const hr_segment *seg, int64_t group)
     return group * seg->group / seg->shard_rows;
 }
 
-/* The inputs of a group, as they are stored. */
 static void *stored_inputs(const hr_segment *seg, int64_t group)
 {
     const int64_t shard = shard_of(seg, group), first = shard * seg->shard_rows / seg->group;
     const int64_t place = seg->starts ? hr_row_place(seg, group) : (group - first) * seg->width;
     return (uint8_t *)seg->inputs[shard] + (size_t)place * hr_input_bytes(seg->dim);
+}
+
+const void *hr_fan_in_stored(const hr_segment *seg, int64_t group)
+{
+    return stored_inputs(seg, group);
 }
 
 uint32_t hr_fan_in_read(const hr_segment *seg, int64_t group, uint32_t *out)
@@ -77,7 +81,7 @@ void hr_fan_in_store(const hr_segment *seg, int64_t group, const uint32_t *input
  * dim - width + j + 1 columns, or the last of these if it was drawn before. */
 static void draw_inputs(hr_rng rng, uint32_t row, int64_t dim, int64_t width, uint32_t *inputs)
 {
-    enum { WORDS = 131072 / 64 };
+    enum { WORDS = HR_WIDTH_MAX / 64 };
     uint64_t drawn[WORDS];
     memset(drawn, 0, (size_t)((dim + 63) / 64) * sizeof *drawn);
     for (int64_t j = 0; j < width; j++) {

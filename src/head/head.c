@@ -4,20 +4,25 @@
 
 #include <stdio.h>
 
+static const int64_t MOST_ENTRIES = UINT32_MAX - 1; /* of sparse X in a batch */
+
 static int64_t pad(int64_t n, int64_t to)
 {
     return (n + to - 1) / to * to;
 }
 
 /* V: the largest power of two <= min(256, L / 1024) for which a block has 16 D weights or more, at least 1. (Each block's partial of dX, D
- * numbers an instance, is cleared and added: with few weights a label that would take longer than the products.) */
+ * numbers an instance, is cleared and added: with few weights a label that would take longer than the products.) Sparse X has no dX: <= min(256,
+ * L / 64) is enough. */
 int64_t hr_head_count_blocks(const hr_head_options *o, int64_t *block_rows)
 {
     int64_t v = 1, weights = 0;
+    while (o->sparse_x && v < 256 && 2 * v <= o->labels / 64)
+        v *= 2;
     for (int i = 0; i < o->num_segments; i++)
         weights += o->segment[i].family == HR_FAMILY_UNSTRUCTURED ? o->segment[i].connections
                    : o->segment[i].rows * (o->segment[i].family == HR_FAMILY_FAN_IN ? o->segment[i].fan_in : o->dim);
-    while (v < 256 && 2 * v <= o->labels / 1024 && 2 * v * 16 * o->dim <= weights)
+    while (!o->sparse_x && v < 256 && 2 * v <= o->labels / 1024 && 2 * v * 16 * o->dim <= weights)
         v *= 2;
     *block_rows = pad((o->labels + v - 1) / v, 64);
     return v;
@@ -32,11 +37,11 @@ int64_t hr_block_connections(const hr_head_options *o, const hr_segment_options 
     return most < (double)s->connections ? (int64_t)most : s->connections;
 }
 
-const hr_family *hr_family_of(const hr_segment_options *o)
+const hr_family *hr_family_of(const hr_head_options *o, const hr_segment_options *s)
 {
     static const hr_family *const all[] = {[HR_FAMILY_DENSE] = &hr_family_dense, [HR_FAMILY_FAN_IN] = &hr_family_fan_in,
                                             [HR_FAMILY_UNSTRUCTURED] = &hr_family_fan_in};
-    return all[o->family];
+    return o->sparse_x ? &hr_family_sparse_x : all[s->family];
 }
 
 /* Blocks between two barriers, and how many of them one task runs, one after the other, so that their partials are summed while they
@@ -86,11 +91,30 @@ static bool uses_adam(const hr_head_options *o)
 typedef struct head_sizes {
     int64_t blocks, block_rows, chunk_groups, group, partial;
     int levels, group_levels;
+    size_t columns; /* sparse X */
     size_t local, xt, xp, xt16, xp16, xq, xc, scales, scratch, partials, stack, loss, counts, rewire, bias, moments;
 } head_sizes;
 
+/* Of sparse X there are its columns, and no dX. */
+static head_sizes measure_sparse(const hr_head_options *o)
+{
+    hr_tile_scratch layout;
+    head_sizes s = {.chunk_groups = 1, .group = 1, .columns = hr_columns_memory(o->dim, o->max_entries)};
+    s.blocks = hr_head_count_blocks(o, &s.block_rows);
+    s.scales = (size_t)pad(o->max_batch, HRK_BP) * 3 * sizeof(float);
+    s.scratch = hr_round_up(hr_tile_scratch_make(NULL, o, &layout), 4096);
+    if (o->training) {
+        s.loss = (size_t)s.blocks * sizeof(double);
+        s.counts = (size_t)s.blocks * sizeof(hr_head_counts);
+        s.bias = o->bias == HR_BIAS_PER_LABEL ? (size_t)o->labels * sizeof(float) : 0;
+    }
+    return s;
+}
+
 static head_sizes measure(const hr_head_options *o, int threads)
 {
+    if (o->sparse_x)
+        return measure_sparse(o);
     const int64_t b = pad(o->max_batch, HRK_BP), d = pad(o->dim, HRK_DP);
     head_sizes s = {.partial = d * o->max_batch};
     s.blocks = hr_head_count_blocks(o, &s.block_rows);
@@ -126,13 +150,13 @@ void hr_head_memory(const hr_head_options *o, int threads, size_t bytes[HR_MEM_K
 {
     head_sizes s = measure(o, threads);
     for (int i = 0; o->training && i < o->num_segments; i++) {
-        const hr_segment seg = hr_segment_make(&o->segment[i], o->dim, 0, 0);
+        const hr_segment seg = hr_segment_make(o, i);
         bytes[HR_MEM_HEAD_WEIGHTS] = hr_add(bytes[HR_MEM_HEAD_WEIGHTS], hr_rows_weight_bytes(&seg));
         bytes[HR_MEM_HEAD_STATE] = hr_add(bytes[HR_MEM_HEAD_STATE], hr_rows_state_bytes(&seg));
     }
     bytes[HR_MEM_HEAD_STATE] = hr_add(bytes[HR_MEM_HEAD_STATE], s.bias + s.moments);
     size_t scratch = s.xt + s.xp + s.xt16 + s.xp16 + s.xq + s.xc + s.scales + s.partials +
-                     s.local + s.stack + s.loss + s.counts + s.rewire + (size_t)threads * s.scratch + sizeof(hr_head);
+                     s.columns + s.local + s.stack + s.loss + s.counts + s.rewire + (size_t)threads * s.scratch + sizeof(hr_head);
     bytes[HR_MEM_HEAD_SCRATCH] = hr_add(bytes[HR_MEM_HEAD_SCRATCH], scratch);
 }
 
@@ -146,6 +170,8 @@ const char *hr_head_not_sparse(const hr_head_options *o)
     }
     if (o->loss == HR_LOSS_GIVEN)
         return "a hidden layer";
+    if (o->sparse_x)
+        return "sparse X";
     if (o->loss != HR_LOSS_BCE)
         return "loss.type=squared_hinge";
     if (o->arith == HR_ARITH_ELMO)
@@ -168,6 +194,9 @@ static hr_status check_inputs(hr_ctx *ctx, const hr_head_options *o, int i, int6
 {
     const hr_segment_options *s = &o->segment[i];
     const int64_t dim = s->columns > 0 ? s->columns : o->dim - s->first_column;
+    if (o->sparse_x && (s->family != HR_FAMILY_FAN_IN || s->first_column != 0 || (s->columns != 0 && s->columns != o->dim)))
+        return hr_fail(ctx, HR_ERR_CONFIG, "head: over sparse X, labels have a fan-in of all columns; set head.family=fan_in, "
+                       "head.dense_ratio=0 and no head.slice");
     if (s->first_column < 0 || s->first_column % 64 || dim < 1 || s->first_column + dim > o->dim)
         return hr_fail(ctx, HR_ERR_CONFIG, "head: segment %d reads columns [%lld, %lld) of %lld; expected a slice that begins at a "
                        "multiple of 64", i, (long long)s->first_column, (long long)(s->first_column + dim), (long long)o->dim);
@@ -192,13 +221,32 @@ static hr_status check_inputs(hr_ctx *ctx, const hr_head_options *o, int i, int6
     return HR_OK;
 }
 
+/* What does not go with sparse X. */
+static hr_status check_sparse_x(hr_ctx *ctx, const hr_head_options *o)
+{
+    if (o->dim > INT64_C(1) << 31)
+        return hr_fail(ctx, HR_ERR_CONFIG, "head: %lld columns of sparse X, expected at most 2^31", (long long)o->dim);
+    if (o->max_entries < 0 || o->max_entries > MOST_ENTRIES)
+        return hr_fail(ctx, HR_ERR_CONFIG, "head: %lld entries of sparse X in a batch, expected below 2^32; lower train.batch",
+                       (long long)o->max_entries);
+    if (o->gradient == HR_GRADIENT_SPARSE)
+        return hr_fail(ctx, HR_ERR_CONFIG, "head: over sparse X the exact gradient costs no more than X's entries; set head.gradient=dense");
+    if (o->rewire)
+        return hr_fail(ctx, HR_ERR_CONFIG, "head: over sparse X, inputs drawn at random would hardly ever be of use; set head.rewire=none");
+    if (o->loss == HR_LOSS_GIVEN)
+        return hr_fail(ctx, HR_ERR_CONFIG, "head: a hidden layer needs X that is not sparse");
+    return HR_OK;
+}
+
 hr_status hr_head_check(hr_ctx *ctx, const hr_head_options *o)
 {
     int64_t rows = 0;
     if (o->labels < 1 || o->labels >= INT64_C(1) << 32)
         return hr_fail(ctx, HR_ERR_CONFIG, "head: %lld labels, expected 1 to 2^32 - 1", (long long)o->labels);
-    if (o->dim < 1 || o->dim > 131072)
+    if (o->dim < 1 || (o->dim > HR_WIDTH_MAX && !o->sparse_x))
         return hr_fail(ctx, HR_ERR_CONFIG, "head: width %lld, expected 1 to 131072", (long long)o->dim);
+    if (o->sparse_x)
+        HR_TRY(check_sparse_x(ctx, o));
     if (o->max_batch < 1 || o->max_batch > 65536)
         return hr_fail(ctx, HR_ERR_CONFIG, "head: batch of %lld, expected 1 to 65536", (long long)o->max_batch);
     if (o->num_segments < 1 || o->num_segments > HR_SEGMENTS_MAX)
@@ -228,6 +276,17 @@ hr_status hr_head_check(hr_ctx *ctx, const hr_head_options *o)
     return HR_OK;
 }
 
+/* Sparse X: the first columns, until there are better ones. */
+static void first_inputs(const hr_segment *seg, int64_t row, int64_t rows)
+{
+    uint32_t inputs[HR_FAN_IN_MAX];
+    for (int64_t k = 0; k < seg->width; k++)
+        inputs[k] = (uint32_t)k;
+    for (int64_t r = row; r < row + rows; r++)
+        if (r % seg->group == 0)
+            hr_fan_in_store(seg, r / seg->group, inputs);
+}
+
 static void init_block(void *arg, int64_t task, int worker)
 {
     (void)worker;
@@ -239,7 +298,9 @@ static void init_block(void *arg, int64_t task, int worker)
         hr_segment *seg = &head->segment[t.segment];
         if (head->o.init > 0 || seg->o.dtype.id == HR_I8R)
             hr_rows_init(seg, head->o.seed, head->o.init, t.row, t.rows);
-        if (seg->o.family != HR_FAMILY_DENSE)
+        if (head->o.sparse_x)
+            first_inputs(seg, t.row, t.rows);
+        else if (seg->o.family != HR_FAMILY_DENSE)
             hr_fan_in_init(seg, head->o.seed, t.row, t.rows);
         at += t.rows;
     }
@@ -247,11 +308,9 @@ static void init_block(void *arg, int64_t task, int worker)
 
 static hr_status create_segments(hr_head *head)
 {
-    int64_t row = 0;
     for (int i = 0; i < head->o.num_segments; i++) {
         hr_segment *seg = &head->segment[i];
-        *seg = hr_segment_make(&head->o.segment[i], head->o.dim, row, head->o.first_tensor + 2 * (unsigned)i);
-        row += seg->o.rows;
+        *seg = hr_segment_make(&head->o, i);
         if (head->o.training)
             HR_TRY(hr_rows_create(head->ctx, seg));
         if (head->o.training && seg->starts)
@@ -278,6 +337,8 @@ static hr_status create_scratch(hr_head *head, const head_sizes *s)
         !take(ctx, s->local, &head->local) || !take(ctx, s->stack, &head->stack) || !take(ctx, s->loss, &head->block_loss) ||
         !take(ctx, s->counts, &head->block_counts) || !take(ctx, s->rewire, &head->rewire_part))
         return HR_ERR_NOMEM;
+    if (head->o.sparse_x)
+        HR_TRY(hr_columns_create(ctx, head->o.dim, head->o.max_entries, &head->columns));
     const int64_t padded = pad(head->o.max_batch, HRK_BP);
     x->x_error = x->x_scale + padded;
     x->x_size = x->x_error + padded;
@@ -357,6 +418,7 @@ void hr_head_destroy(hr_head *head)
     hr_free(ctx, head->packed.xq);
     hr_free(ctx, head->packed.xc);
     hr_free(ctx, head->packed.x_scale);
+    hr_columns_destroy(ctx, &head->columns);
     hr_free(ctx, head);
 }
 
@@ -545,7 +607,23 @@ void hr_head_pack(hr_head *head, int64_t rows, const float *x, unsigned what)
         head->view[i] = view_of(p, &head->segment[i]);
 }
 
+hr_status hr_head_pack_sparse(hr_head *head, int64_t rows, const hr_sparse_rows *x)
+{
+    head->packed.rows = rows;
+    head->packed.padded = pad(rows, HRK_BP);
+    for (int i = 0; i < head->o.num_segments; i++)
+        head->view[i] = head->packed;
+    return hr_columns_fill(head->ctx, &head->columns, rows, x);
+}
+
 /* ---- state ---- */
+
+void hr_head_set_inputs(hr_head *head, int64_t row, const uint32_t *inputs)
+{
+    const hr_tile t = hr_head_tile_at(head, row, head->o.labels);
+    const hr_segment *seg = &head->segment[t.segment];
+    hr_fan_in_store(seg, t.row / seg->group, inputs);
+}
 
 void hr_head_tensors(hr_head *head, hr_tensor_list *list)
 {

@@ -13,7 +13,7 @@
 #include "base/ctx.h"
 #include "dtype/tensor.h"
 
-enum { HR_SEGMENTS_MAX = 4, HR_FAN_IN_MAX = 4096 /* inputs of any sparse row */ };
+enum { HR_SEGMENTS_MAX = 4, HR_FAN_IN_MAX = 4096 /* inputs of any sparse row */, HR_WIDTH_MAX = 131072 /* of dense X */ };
 
 /* given: no loss of its own, the gradient of its outputs comes with the batch: a hidden layer, whose "labels" are units. */
 typedef enum hr_loss { HR_LOSS_BCE, HR_LOSS_SQUARED_HINGE, HR_LOSS_GIVEN } hr_loss;
@@ -50,6 +50,9 @@ typedef struct hr_segment_options {
 typedef struct hr_head_options {
     const char *name;        /* of its tensors, "NAME.0.codes"; NULL: head. Not copied */
     int64_t labels, dim;     /* L = sum of the segments' rows, D */
+    bool sparse_x;           /* X has few entries, of up to 2^31 columns: fan-in segments over all of them, exact gradient, no dX. Inputs are
+                                given by hr_head_set_inputs. (head/sparse_x.c) */
+    int64_t max_entries;     /* sparse_x: entries of a batch; scoring takes more memory for a larger one, training does not */
     int64_t max_batch;
     bool training;           /* false: only scoring; no state, no gradient scratch */
     int num_segments;
@@ -91,6 +94,7 @@ const hr_head_options *hr_head_get_options(const hr_head *head);
 typedef struct hr_head_batch {
     int64_t rows;                /* B, at most max_batch */
     const float *x;              /* (B, D) row-major; borrowed until return */
+    hr_sparse_rows sparse;       /* the same for sparse_x */
     float weight;                /* scales the gradient and the loss; left out (0): 1 */
     int64_t num_positives;
     const uint64_t *positives;   /* internal row << 32 | batch row, ascending, no duplicates */
@@ -99,7 +103,7 @@ typedef struct hr_head_batch {
 
 /* One step: logits, gradient, dX (B, D) with the old weights, update. `step` numbers the update (random draws);
  * loss may be NULL, else it gets the reduced loss of the batch, at the cost of one more pass over each logit.
- * `dx` may be the batch's x. HR_ERR_NUMERIC, with nothing changed, when X or the rate is not finite. Never allocates. */
+ * `dx` may be the batch's x; with sparse_x there is none. HR_ERR_NUMERIC, with nothing changed, when X or the rate is not finite. Never allocates. */
 hr_status hr_head_step(hr_head *head, const hr_head_batch *batch, float lr, uint64_t step, float *dx, double *loss);
 
 /* HR_LOSS_GIVEN: the outputs h (rows, L), fma(weight, x) + bias, in f32; each is one chain of multiply-adds over its inputs, so an instance's
@@ -152,6 +156,10 @@ typedef hr_status hr_head_touch_fn(void *arg, int segment, int64_t row, int64_t 
 hr_status hr_head_top(hr_head *head, hr_head_topk *work, int64_t batch, const float *x, int64_t k, const uint32_t *external,
                       uint32_t *ids, float *scores, hr_head_touch_fn *touch, void *touch_arg);
 
+/* The same for sparse_x. HR_ERR_DATA: an index beyond the columns; HR_ERR_NOMEM: a batch of more entries than any before. */
+hr_status hr_head_top_sparse(hr_head *head, hr_head_topk *work, int64_t batch, const hr_sparse_rows *x, int64_t k, const uint32_t *external,
+                             uint32_t *ids, float *scores, hr_head_touch_fn *touch, void *touch_arg);
+
 /* ---- state ---- */
 
 /* Views of all arrays, in a fixed order and with fixed names ("head.0.codes", ...). */
@@ -169,6 +177,9 @@ typedef struct hr_segment_shape {
     int64_t fan_in, group, input_bytes;
 } hr_segment_shape;
 hr_segment_shape hr_head_segment_shape(const hr_head *head, int segment);
+/* Gives the group of labels that begins at internal row `row` its inputs: fan_in distinct ascending columns. May be called for different
+ * groups at the same time. */
+void hr_head_set_inputs(hr_head *head, int64_t row, const uint32_t *inputs);
 /* Whether all inputs of the segments that have some by now lie within X and ascend, as they must before the first step after a load. */
 bool hr_head_inputs_valid(const hr_head *head);
 

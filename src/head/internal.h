@@ -26,6 +26,7 @@ struct hr_head {
     bool owns_bias;
     hr_packed packed;
     hr_packed view[HR_SEGMENTS_MAX]; /* what each segment sees of it */
+    hr_columns columns;          /* sparse_x: the batch; of `packed` only its size is used */
     uint8_t *scratch;            /* threads x scratch_bytes */
     size_t scratch_bytes;
     int64_t partial_size;        /* floats of one dX partial */
@@ -50,6 +51,8 @@ hr_tile hr_head_tile_at(const hr_head *head, int64_t at, int64_t end);
 /* Packs X for what follows: the f32 or the int8 product, dW, or scoring. */
 enum { HR_PACK_FORWARD = 1, HR_PACK_INT8 = 2, HR_PACK_BACKWARD = 4, HR_PACK_SCORES = 8 };
 void hr_head_pack(hr_head *head, int64_t rows, const float *x, unsigned what);
+/* The same for sparse X; hr_columns_fill's errors. */
+hr_status hr_head_pack_sparse(hr_head *head, int64_t rows, const hr_sparse_rows *x);
 hr_tile_scratch hr_head_scratch(hr_head *head, int worker);
 /* step.c: what a tile of `rows` labels from axis row `at` on needs to know of the batch; the caller adds rates and draws. */
 hr_tile_step hr_head_tile_step(hr_head *head, const hr_head_batch *batch, int segment, int64_t at, int64_t rows, float gscale);

@@ -96,15 +96,15 @@ static int64_t make_lists(const hr_segment *seg, const hr_tile_step *s, int64_t 
     return dense ? -1 : touched;
 }
 
-/* Per-label biases: plain SGD on the sum of the label's entries. */
+/* Per-label biases: a label's gradient is the sum of its entries. */
 static void update_bias(const hr_segment *seg, const hr_tile_step *s, int64_t row, int64_t touched, const hr_backlog *b)
 {
     const int64_t *start = b->start + b->labels;
     for (int64_t i = 0; i < touched; i++) {
-        float sum = 0, *bias = &s->bias[b->label[b->labels + i] - row];
+        float sum = 0;
         for (int64_t e = start[i]; e < start[i + 1]; e++)
             sum += b->g[e];
-        *bias = fmaf(-s->lr * seg->o.lr_scale, sum, *bias);
+        hr_tile_update_bias(seg, s, b->label[b->labels + i] - row, sum);
     }
 }
 

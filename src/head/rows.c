@@ -13,10 +13,13 @@ static size_t row_pitch(const hr_segment *seg)
     return hr_round_up(bytes, seg->o.family == HR_FAMILY_DENSE ? 64 : 16);
 }
 
-hr_segment hr_segment_make(const hr_segment_options *o, int64_t dim, int64_t first_row, unsigned tensor)
+hr_segment hr_segment_make(const hr_head_options *head, int i)
 {
-    hr_segment seg = {.o = *o, .family = hr_family_of(o), .first_row = first_row, .first_column = o->first_column,
-                      .dim = o->columns > 0 ? o->columns : dim - o->first_column, .group = 1, .tensor = tensor, .alpha = 1.0f};
+    const hr_segment_options *o = &head->segment[i];
+    hr_segment seg = {.o = *o, .family = hr_family_of(head, o), .first_column = o->first_column, .group = 1, .alpha = 1.0f,
+                      .dim = o->columns > 0 ? o->columns : head->dim - o->first_column, .tensor = head->first_tensor + 2 * (unsigned)i};
+    for (int before = 0; before < i; before++)
+        seg.first_row += head->segment[before].rows;
     seg.width = seg.dim;
     if (o->family == HR_FAMILY_FAN_IN) {
         seg.width = o->fan_in;

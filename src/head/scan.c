@@ -65,5 +65,7 @@ enum { DIRECT = 3 }; /* so many queries are cheaper without the int8 product */
 
 bool hr_scan_tile(const hr_segment *seg, const hr_scan *scan, int64_t row, int64_t rows, hr_tile_scratch *s)
 {
+    if (seg->family->scan)
+        return seg->family->scan(seg, scan, row, rows, s);
     return scan->x->rows <= DIRECT ? scan_direct(seg, scan, row, rows) : scan_int8(seg, scan, row, rows, s);
 }

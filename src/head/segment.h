@@ -79,10 +79,23 @@ typedef struct hr_packed {
     float *x_size;          /* (padded) at least |int8 x| */
 } hr_packed;
 
+/* The batch of sparse X, by columns (sparse_x.c). */
+typedef struct hr_columns {
+    hrk_columns x;
+    uint32_t *present, *list; /* (D / 32 rounded up), (D) */
+    int64_t room;             /* entries that there is room for, and with as many lists: */
+    uint32_t *start;          /* (room + 2) */
+    uint32_t *column;         /* (room) of each list */
+    uint16_t *row;            /* (room) */
+    float *value;
+    int64_t lists;            /* of the last batch */
+} hr_columns;
+
 /* A search for the best labels of each query, over one tile. */
 typedef struct hr_scan {
     const hrk_table *k;
     const hr_packed *x;
+    const hr_columns *columns;
     float bias_scalar, *bias;   /* bias: of the tile's first label, NULL: scalar */
     float *limit;               /* (padded) only scores of at least this are wanted */
     void (*found)(void *arg, int64_t tile_row, int64_t query, float score);
@@ -129,6 +142,7 @@ typedef struct hr_tile_scratch {
     float *entry_g;
     hr_backlog backlog;
     const hr_packed *whole; /* the batch with all columns */
+    uint32_t *hit, *hit_list; /* sparse X: (width + 16) inputs of a group that have entries, and their lists */
     /* fan-in */
     uint32_t *inputs;     /* (T / group, width), rows without gaps */
     int64_t *input_at;    /* (T + 1) where those of a label begin, if none are shared */
@@ -153,6 +167,7 @@ typedef struct hr_tile_scratch {
 typedef struct hr_tile_step {
     const hrk_table *k;
     const hr_packed *x;             /* the segment's slice */
+    const hr_columns *columns;      /* sparse X; then of x only the batch's size is there */
     const uint64_t *positives;      /* of this tile: internal row << 32 | batch row */
     int64_t num_positives;
     int64_t axis_row;               /* internal row of the tile's first label */
@@ -193,6 +208,9 @@ struct hr_deferred {
 typedef struct hr_family {
     const char *name;
     int64_t (*tile_rows)(const hr_segment_options *o, int64_t dim);
+    /* NULL but where X is sparse, and then all there is: a tile's whole step; its search, as hr_scan_tile. */
+    void (*step)(hr_segment *seg, const hr_tile_step *step, int64_t row, int64_t rows, hr_tile_scratch *scratch);
+    bool (*scan)(const hr_segment *seg, const hr_scan *scan, int64_t row, int64_t rows, hr_tile_scratch *scratch);
     /* Logits of a tile in code units, without factor and bias, into scratch->g, from the decoded weights in scratch->w; false: an
      * input of the segment, read from a file, lies outside the slice. */
     bool (*logits)(const hr_segment *seg, const hrk_table *k, const hr_packed *x, int64_t row, int64_t rows, hr_tile_scratch *scratch);
@@ -214,15 +232,15 @@ typedef struct hr_family {
     bool (*dot)(const hr_segment *seg, const hrk_table *k, const hr_packed *x, int64_t row, int64_t rows, int64_t query, float *out);
 } hr_family;
 
-extern const hr_family hr_family_dense, hr_family_fan_in;
+extern const hr_family hr_family_dense, hr_family_fan_in, hr_family_sparse_x;
 
 /* The table of a segment's family. */
-const hr_family *hr_family_of(const hr_segment_options *o);
+const hr_family *hr_family_of(const hr_head_options *o, const hr_segment_options *s);
 
 /* ---- rows.c: the rows of weights, whatever their inputs are ---- */
 
-/* A segment of the options, without weights; `dim`: of X. */
-hr_segment hr_segment_make(const hr_segment_options *o, int64_t dim, int64_t first_row, unsigned tensor);
+/* Segment i of the options, without weights. */
+hr_segment hr_segment_make(const hr_head_options *o, int i);
 size_t hr_rows_weight_bytes(const hr_segment *seg);
 size_t hr_rows_state_bytes(const hr_segment *seg);
 hr_status hr_rows_create(hr_ctx *ctx, hr_segment *seg);
@@ -268,6 +286,8 @@ static inline int64_t hr_tile_place(int64_t t, int64_t b, int64_t rows)
 /* Logits in scratch->g to their gradient, in place. */
 void hr_tile_gradient(const hr_segment *seg, const hr_tile_step *s, int64_t rows, hr_tile_scratch *scratch);
 double hr_tile_loss(const hr_tile_step *s, int64_t rows, const float *z, float zscale);
+/* A label's own bias: SGD or Adam, as the segment's weights, on the sum of its gradient over the batch. */
+void hr_tile_update_bias(const hr_segment *seg, const hr_tile_step *s, int64_t t, float sum);
 /* From G in scratch->g and the decoded weights in scratch->w: dX, dW, biases, update. */
 void hr_tile_backward(hr_segment *seg, const hr_tile_step *s, int64_t row, int64_t rows, hr_tile_scratch *scratch);
 /* HR_LOSS_GIVEN: the outputs of a tile into h (B, units). */
@@ -310,6 +330,18 @@ bool hr_fan_in_valid(const hr_segment *seg);
 /* The inputs of a group as u32; the largest of them. */
 uint32_t hr_fan_in_read(const hr_segment *seg, int64_t group, uint32_t *out);
 void hr_fan_in_store(const hr_segment *seg, int64_t group, const uint32_t *inputs);
+/* The inputs of a group as they are stored, in hr_input_bytes each. */
+const void *hr_fan_in_stored(const hr_segment *seg, int64_t group);
+
+/* ---- sparse_x.c ---- */
+
+/* Bytes of the columns of a batch with so many entries. */
+size_t hr_columns_memory(int64_t dim, int64_t max_entries);
+hr_status hr_columns_create(hr_ctx *ctx, int64_t dim, int64_t max_entries, hr_columns *out);
+void hr_columns_destroy(hr_ctx *ctx, hr_columns *columns);
+/* The batch by columns, without its zeros. HR_ERR_NUMERIC: a value that is not finite or of 2^60 or more; HR_ERR_DATA: an index beyond the
+ * columns; HR_ERR_NOMEM: more entries than there was room for. The columns are then those of an empty batch, or of the one before. */
+hr_status hr_columns_fill(hr_ctx *ctx, hr_columns *columns, int64_t rows, const hr_sparse_rows *x);
 
 /* ---- dense_bf16.c: the three products of a dense tile with bf16 operands, from and to the places of the f32 ones ---- */
 

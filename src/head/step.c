@@ -43,6 +43,7 @@ hr_tile_step hr_head_tile_step(hr_head *head, const hr_head_batch *batch, int se
     return (hr_tile_step){
         .k = &head->k,
         .x = &head->view[segment],
+        .columns = &head->columns,
         .positives = batch->positives ? batch->positives + p0 : NULL,
         .num_positives = p1 - p0,
         .axis_row = at,
@@ -56,6 +57,7 @@ hr_tile_step hr_head_tile_step(hr_head *head, const hr_head_batch *batch, int se
     };
 }
 
+/* `dx`: the partial of the block, NULL for sparse X. */
 static void run_block(const step_work *work, int64_t block, float *dx, hr_tile_scratch *scratch)
 {
     hr_head *head = work->head;
@@ -82,7 +84,7 @@ static void run_block(const step_work *work, int64_t block, float *dx, hr_tile_s
         s.exact_lists = head->exact_lists;
         s.tau = head->tau;
         s.counts = &head->block_counts[block];
-        s.dx = dx + seg->first_column * head->packed.rows;
+        s.dx = dx ? dx + seg->first_column * head->packed.rows : NULL;
         s.loss = work->want_loss ? &head->block_loss[block] : NULL;
         s.h = work->batch->h;
         s.dh = o->loss == HR_LOSS_GIVEN ? work->batch->dh : NULL;
@@ -150,6 +152,42 @@ static void sum_strip(void *arg, int64_t task, int worker)
     memcpy(head->stack + level * size + begin, top, (size_t)n * sizeof(float));
 }
 
+/* Panels of the total back to rows. */
+static void unpack_dx(const hr_head *head, const float *total, float *dx)
+{
+    const hr_packed *p = &head->packed;
+    for (int64_t q = 0; q < p->dim; q += HRK_DP) {
+        const int64_t n = p->dim - q < HRK_DP ? p->dim - q : HRK_DP;
+        for (int64_t b = 0; b < p->rows; b++)
+            memcpy(dx + b * p->dim + q, total + (q / HRK_DP * p->rows + b) * HRK_DP, (size_t)n * sizeof(float));
+    }
+}
+
+/* All blocks, chunk by chunk, and their dX. */
+static void run_chunks(step_work *work, float *dx)
+{
+    hr_head *head = work->head;
+    const int64_t chunks = head->blocks / head->group_blocks / head->chunk_groups;
+    for (int64_t c = 0; c < chunks; c++) {
+        work->chunk = c;
+        work->first_group = c * head->chunk_groups;
+        hr_parallel_for(head->ctx, head->chunk_groups, run_group, work);
+        hr_parallel_for(head->ctx, (used_size(head) + STRIP - 1) / STRIP, sum_strip, work);
+    }
+    int level = 0;
+    while (chunks >> (level + 1))
+        level++;
+    unpack_dx(head, head->stack + level * head->partial_size, dx);
+}
+
+/* Sparse X: a block has no dX to sum. */
+static void run_sparse_block(void *arg, int64_t block, int worker)
+{
+    const step_work *work = arg;
+    hr_tile_scratch scratch = hr_head_scratch(work->head, worker);
+    run_block(work, block, NULL, &scratch);
+}
+
 typedef struct forward_work {
     hr_head *head;
     float *h;
@@ -185,7 +223,7 @@ static hr_status check_input(hr_head *head, const hr_head_batch *batch, float lr
 {
     if (!isfinite(lr))
         return hr_fail(head->ctx, HR_ERR_NUMERIC, "head: the learning rate is not finite; nothing was changed");
-    const int64_t n = batch->rows * head->o.dim;
+    const int64_t n = head->o.sparse_x ? 0 : batch->rows * head->o.dim; /* sparse X is checked when it is packed */
     for (int64_t i = 0; i < n; i++)
         if (!(fabsf(batch->x[i]) < 0x1p60f))
             return hr_fail(head->ctx, HR_ERR_NUMERIC,
@@ -225,17 +263,6 @@ static void settle_alpha(step_work *work)
     for (int i = 0; i < head->o.num_segments; i++)
         if (head->segment[i].alpha < 0.5f)
             head->segment[i].alpha *= 2.0f;
-}
-
-/* Panels of the total back to rows. */
-static void unpack_dx(const hr_head *head, const float *total, float *dx)
-{
-    const hr_packed *p = &head->packed;
-    for (int64_t q = 0; q < p->dim; q += HRK_DP) {
-        const int64_t n = p->dim - q < HRK_DP ? p->dim - q : HRK_DP;
-        for (int64_t b = 0; b < p->rows; b++)
-            memcpy(dx + b * p->dim + q, total + (q / HRK_DP * p->rows + b) * HRK_DP, (size_t)n * sizeof(float));
-    }
 }
 
 double hr_head_loss_factor(const hr_head_options *o, const hr_head_batch *batch)
@@ -307,21 +334,17 @@ hr_status hr_head_step(hr_head *head, const hr_head_batch *batch, float lr, uint
             return hr_fail(head->ctx, HR_ERR_NUMERIC, "head: learning rate %g times 2^%d is too large; nothing was changed. "
                            "Lower head.lr", (double)lr, head->o.segment[i].scale_log2);
     }
-    const bool sparse = head->o.gradient == HR_GRADIENT_SPARSE;
-    hr_head_pack(head, batch->rows, batch->x, HR_PACK_BACKWARD | (sparse ? HR_PACK_INT8 : 0) | (head->packed.xt || head->packed.xt16 ? HR_PACK_FORWARD : 0));
+    const bool sparse = head->o.gradient == HR_GRADIENT_SPARSE, forward = head->packed.xt || head->packed.xt16;
+    if (head->o.sparse_x)
+        HR_TRY(hr_head_pack_sparse(head, batch->rows, &batch->sparse));
+    else
+        hr_head_pack(head, batch->rows, batch->x, HR_PACK_BACKWARD | (sparse ? HR_PACK_INT8 : 0) | (forward ? HR_PACK_FORWARD : 0));
     head->tau = sparse ? choose_tau(head, batch, work.gscale) : 0;
     memset(head->block_counts, 0, (size_t)head->blocks * sizeof *head->block_counts);
-    const int64_t chunks = head->blocks / head->group_blocks / head->chunk_groups;
-    for (int64_t c = 0; c < chunks; c++) {
-        work.chunk = c;
-        work.first_group = c * head->chunk_groups;
-        hr_parallel_for(head->ctx, head->chunk_groups, run_group, &work);
-        hr_parallel_for(head->ctx, (used_size(head) + STRIP - 1) / STRIP, sum_strip, &work);
-    }
-    int level = 0;
-    while (chunks >> (level + 1))
-        level++;
-    unpack_dx(head, head->stack + level * head->partial_size, dx);
+    if (head->o.sparse_x)
+        hr_parallel_for(head->ctx, head->blocks, run_sparse_block, &work);
+    else
+        run_chunks(&work, dx);
     settle_alpha(&work);
     if (loss) {
         *loss = 0;

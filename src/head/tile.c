@@ -15,6 +15,7 @@ typedef struct needs {
     int64_t tile, width, weights; /* T; K; T * K */
     int64_t links, shared, dxt;   /* fan-in: T * width; the same in instances of shared inputs; columns */
     int64_t labels, list;         /* lists: labels that may wait, weights of them kept aside */
+    int64_t hits;                 /* sparse X: inputs of a label */
     int64_t connections, block_rows; /* rewiring an unstructured segment: of a block */
 } needs;
 
@@ -28,12 +29,13 @@ static needs measure(const hr_head_options *o, bool lists)
     enum { KEPT = 131072 }; /* weights of waiting fan-in labels: they and their dW fit the second cache */
     needs n = {.labels = lists ? HR_BACKLOG_LABELS : 0};
     for (int i = 0; i < o->num_segments; i++) {
-        const hr_segment seg = hr_segment_make(&o->segment[i], o->dim, 0, 0);
-        const int64_t t = seg.family->tile_rows(&seg.o, seg.dim), k = pad(seg.width, HRK_DP);
+        const hr_segment seg = hr_segment_make(o, i);
+        const int64_t t = o->sparse_x ? 1 : seg.family->tile_rows(&seg.o, seg.dim), k = pad(seg.width, HRK_DP); /* or label by label */
         n.tile = larger(n.tile, t);
         n.width = larger(n.width, k);
         n.weights = larger(n.weights, t * k);
-        if (seg.o.family == HR_FAMILY_DENSE)
+        n.hits = o->sparse_x ? larger(n.hits, seg.width + 16) : 0;
+        if (seg.o.family == HR_FAMILY_DENSE || o->sparse_x)
             continue;
         n.links = larger(n.links, t * seg.width);
         n.dxt = larger(n.dxt, seg.dim);
@@ -54,7 +56,7 @@ static needs measure(const hr_head_options *o, bool lists)
 
 static bool wants_lists(const hr_head_options *o)
 {
-    return o->training && (o->gradient == HR_GRADIENT_SPARSE || o->loss == HR_LOSS_SQUARED_HINGE);
+    return o->training && !o->sparse_x && (o->gradient == HR_GRADIENT_SPARSE || o->loss == HR_LOSS_SQUARED_HINGE);
 }
 
 size_t hr_tile_scratch_make(uint8_t *memory, const hr_head_options *o, hr_tile_scratch *s)
@@ -86,6 +88,8 @@ size_t hr_tile_scratch_make(uint8_t *memory, const hr_head_options *o, hr_tile_s
     TAKE(w_sum, t);
     TAKE(w_size, t);
     TAKE(w_error, t);
+    TAKE(hit, n.hits);
+    TAKE(hit_list, n.hits);
     TAKE(inputs, n.links);
     TAKE(input_at, n.links > 0 ? t + 1 : 0);
     TAKE(xg, training * n.shared * b);
@@ -273,16 +277,21 @@ static float adam_bias(const hr_segment *seg, const hr_tile_step *s, int64_t t, 
     return *m * s->adam_rate / (sqrtf(*v) * s->adam_scale + seg->o.eps);
 }
 
-/* Per-label biases: SGD or Adam, as the segment's weights, on the sum of the label's gradient over the batch, rows in order. */
+void hr_tile_update_bias(const hr_segment *seg, const hr_tile_step *s, int64_t t, float sum)
+{
+    if (seg->o.optimizer == HR_HEAD_ADAM)
+        sum = adam_bias(seg, s, t, sum);
+    s->bias[t] = fmaf(-s->lr * seg->o.lr_scale, sum, s->bias[t]);
+}
+
+/* From the sums of the labels' gradients over the batch, rows in order. */
 static void tile_bias(const hr_segment *seg, const hr_tile_step *s, int64_t rows, const float *g)
 {
     for (int64_t t = 0; t < rows; t++) {
         float sum = 0;
         for (int64_t b = 0; b < s->x->rows; b++)
             sum += g[hr_tile_place(t, b, rows)];
-        if (seg->o.optimizer == HR_HEAD_ADAM)
-            sum = adam_bias(seg, s, t, sum);
-        s->bias[t] = fmaf(-s->lr * seg->o.lr_scale, sum, s->bias[t]);
+        hr_tile_update_bias(seg, s, t, sum);
     }
 }
 
@@ -321,6 +330,10 @@ static void given_gradient(const hr_tile_step *s, int64_t rows, float *g)
 
 void hr_tile_step_run(hr_segment *seg, const hr_tile_step *s, int64_t row, int64_t rows, hr_tile_scratch *scratch)
 {
+    if (seg->family->step) {
+        seg->family->step(seg, s, row, rows, scratch);
+        return;
+    }
     if (s->sparse) {
         hr_lists_step(seg, s, row, rows, scratch);
         return;

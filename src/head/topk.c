@@ -127,6 +127,7 @@ static void scan_block(void *arg, int64_t task, int worker)
                               .limit = call->work->limit + worker * padded(call->work->max_batch)};
         const hr_scan scan = {.k = &head->k,
                               .x = &head->view[t.segment],
+                              .columns = &head->columns,
                               .bias_scalar = head->o.bias == HR_BIAS_NONE ? 0.0f : head->o.bias_value,
                               .bias = head->bias ? head->bias + at : NULL,
                               .limit = search.limit,
@@ -154,17 +155,17 @@ static void merge(const top_call *call, int threads, int64_t b)
     }
 }
 
-hr_status hr_head_top(hr_head *head, hr_head_topk *work, int64_t batch, const float *x, int64_t k, const uint32_t *external,
-                      uint32_t *ids, float *scores, hr_head_touch_fn *touch, void *touch_arg)
+/* The search for the batch that has been packed. */
+static hr_status run(top_call call, uint32_t *ids, float *scores)
 {
+    hr_head *head = call.head;
+    hr_head_topk *work = call.work;
     const int threads = hr_ctx_threads(head->ctx);
-    top_call call = {.head = head, .work = work, .batch = batch, .k = k, .external = external, .touch = touch,
-                     .touch_arg = touch_arg};
+    const int64_t batch = call.batch, k = call.k;
     work->failed = 0;
     for (int64_t i = 0; i < threads * padded(work->max_batch); i++)
         work->limit[i] = -INFINITY;
     memset(work->count, 0, (size_t)(threads * work->max_batch) * sizeof(int64_t));
-    hr_head_pack(head, batch, x, HR_PACK_SCORES);
     hr_parallel_for(head->ctx, head->blocks, scan_block, &call);
     if (work->failed)
         return (hr_status)work->failed;
@@ -177,4 +178,20 @@ hr_status hr_head_top(hr_head *head, hr_head_topk *work, int64_t batch, const fl
         memcpy(scores + b * k, work->score + b * work->max_k, (size_t)k * sizeof *scores);
     }
     return HR_OK;
+}
+
+hr_status hr_head_top(hr_head *head, hr_head_topk *work, int64_t batch, const float *x, int64_t k, const uint32_t *external,
+                      uint32_t *ids, float *scores, hr_head_touch_fn *touch, void *touch_arg)
+{
+    hr_head_pack(head, batch, x, HR_PACK_SCORES);
+    return run((top_call){.head = head, .work = work, .batch = batch, .k = k, .external = external, .touch = touch, .touch_arg = touch_arg},
+               ids, scores);
+}
+
+hr_status hr_head_top_sparse(hr_head *head, hr_head_topk *work, int64_t batch, const hr_sparse_rows *x, int64_t k, const uint32_t *external,
+                             uint32_t *ids, float *scores, hr_head_touch_fn *touch, void *touch_arg)
+{
+    HR_TRY(hr_head_pack_sparse(head, batch, x));
+    return run((top_call){.head = head, .work = work, .batch = batch, .k = k, .external = external, .touch = touch, .touch_arg = touch_arg},
+               ids, scores);
 }

@@ -47,6 +47,9 @@ static hr_status create_parts(hr_model *m, const hr_model_spec *spec)
     if (spec->layer.labels > 0)
         HR_TRY(hr_head_create(m->ctx, &spec->layer, &m->layer));
     HR_TRY(hr_head_create(m->ctx, &spec->head, &m->head));
+    m->is_sparse = spec->head.sparse_x;
+    if (m->is_sparse)
+        return HR_OK;
     m->x = HR_ARRAY(m->ctx, HR_MEM_BATCH, float, spec->head.max_batch *spec->encoder.dim);
     m->h = m->layer ? HR_ARRAY(m->ctx, HR_MEM_BATCH, float, spec->head.max_batch *spec->head.dim) : m->x;
     return m->x && m->h ? HR_OK : HR_ERR_NOMEM;
@@ -65,6 +68,8 @@ hr_status hr_model_create(hr_ctx *ctx, const hr_model_spec *spec, const hr_datas
         st = group_labels(m, spec, ds);
     if (st == HR_OK)
         st = create_parts(m, spec);
+    if (st == HR_OK && frequency && m->is_sparse)
+        st = hr_candidates_choose(ctx, ds, &spec->candidates, m->external, frequency, m->head);
     if (st != HR_OK) {
         hr_model_destroy(m);
         return st;
@@ -110,6 +115,8 @@ static const char *segment_key(char key[HR_META_KEY], const char *name, int i, c
     return key;
 }
 
+static const char *const encoder_types[] = {"bow", "dense", "identity-sparse"};
+
 static void segments_meta(const hr_head *head, const char *name, hr_meta *meta)
 {
     char key[HR_META_KEY], text[8];
@@ -135,7 +142,7 @@ void hr_model_meta(const hr_model *m, hr_meta *meta)
 {
     const hr_head_options *h = hr_head_get_options(m->head);
     const hr_encoder_options *e = hr_encoder_get_options(m->encoder);
-    hr_meta_set(meta, "encoder.type", "%s", e->type == HR_ENCODER_BOW ? "bow" : "dense");
+    hr_meta_set(meta, "encoder.type", "%s", encoder_types[e->type]);
     hr_meta_set(meta, "encoder.features", "%lld", (long long)e->features);
     hr_meta_set(meta, "encoder.dim", "%lld", (long long)e->dim);
     hr_meta_set(meta, "encoder.residual", "%d", e->residual);
@@ -271,16 +278,28 @@ static hr_status read_loss(hr_ctx *ctx, const hr_checkpoint *ck, hr_loss *loss)
     return hr_fail(ctx, HR_ERR_DATA, "the model's \"head.loss\" is \"%s\", expected bce or squared_hinge", name);
 }
 
+static hr_status read_encoder_type(hr_ctx *ctx, const hr_checkpoint *ck, hr_encoder_type *type)
+{
+    const char *name;
+    HR_TRY(hr_checkpoint_text(ck, "encoder.type", &name));
+    for (size_t i = 0; i < sizeof encoder_types / sizeof *encoder_types; i++)
+        if (strcmp(name, encoder_types[i]) == 0) {
+            *type = (hr_encoder_type)i;
+            return HR_OK;
+        }
+    return hr_fail(ctx, HR_ERR_DATA, "the model's \"encoder.type\" is \"%s\", expected bow, dense or identity-sparse", name);
+}
+
 static hr_status read_spec(hr_ctx *ctx, hr_checkpoint *ck, int64_t max_batch, hr_model_spec *spec)
 {
-    const char *type;
     int64_t residual, bias, elmo;
     double norm, bias_value;
     hr_encoder_options *e = &spec->encoder;
     hr_head_options *h = &spec->head;
-    HR_TRY(hr_checkpoint_text(ck, "encoder.type", &type));
+    HR_TRY(read_encoder_type(ctx, ck, &e->type));
+    h->sparse_x = e->type == HR_ENCODER_IDENTITY;
     HR_TRY(hr_checkpoint_int(ck, "encoder.features", 1, UINT32_MAX, &e->features));
-    HR_TRY(hr_checkpoint_int(ck, "encoder.dim", 1, 131072, &e->dim));
+    HR_TRY(hr_checkpoint_int(ck, "encoder.dim", 1, h->sparse_x ? e->features : HR_WIDTH_MAX, &e->dim));
     HR_TRY(hr_checkpoint_int(ck, "encoder.residual", 0, 1, &residual));
     HR_TRY(hr_checkpoint_number(ck, "encoder.norm", &norm));
     HR_TRY(hr_checkpoint_int(ck, "head.labels", 1, UINT32_MAX, &h->labels));
@@ -288,7 +307,6 @@ static hr_status read_spec(hr_ctx *ctx, hr_checkpoint *ck, int64_t max_batch, hr
     HR_TRY(hr_checkpoint_int(ck, "head.bias", 0, 2, &bias));
     HR_TRY(hr_checkpoint_number(ck, "head.bias_value", &bias_value));
     HR_TRY(hr_checkpoint_int(ck, "head.elmo_arith", 0, 1, &elmo));
-    e->type = strcmp(type, "dense") == 0 ? HR_ENCODER_DENSE : HR_ENCODER_BOW;
     e->residual = residual != 0;
     e->norm = (float)norm;
     e->max_batch = h->max_batch = max_batch;
@@ -581,7 +599,9 @@ static hr_status touch_features(hr_model *m, const hr_encoder_batch *batch)
 
 hr_status hr_model_forward(hr_model *m, const hr_encoder_batch *batch, bool train, uint64_t step)
 {
-    hr_encoder_forward(m->encoder, batch, train, step, m->x);
+    HR_TRY(hr_encoder_forward(m->encoder, batch, train, step, m->x));
+    if (m->is_sparse)
+        m->sparse = hr_encoder_sparse(m->encoder);
     return m->layer ? hr_head_forward(m->layer, batch->rows, m->x, m->h) : HR_OK;
 }
 
@@ -590,7 +610,9 @@ hr_status hr_model_top(hr_model *m, const hr_encoder_batch *batch, int64_t k, ui
     if (m->ck)
         HR_TRY(touch_features(m, batch));
     HR_TRY(hr_model_forward(m, batch, false, 0));
-    return hr_head_top(m->head, m->topk, batch->rows, m->h, k, m->external, ids, scores, m->ck ? touch_rows : NULL, m);
+    hr_head_touch_fn *touch = m->ck ? touch_rows : NULL;
+    return m->is_sparse ? hr_head_top_sparse(m->head, m->topk, batch->rows, &m->sparse, k, m->external, ids, scores, touch, m)
+                        : hr_head_top(m->head, m->topk, batch->rows, m->h, k, m->external, ids, scores, touch, m);
 }
 
 hr_encoder_batch hr_model_rows(const hr_dataset *dataset, hr_split which, int64_t row, int64_t rows)

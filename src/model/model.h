@@ -8,6 +8,7 @@
 #include "dataset/dataset.h"
 #include "encoder/encoder.h"
 #include "head/head.h"
+#include "model/candidates.h"
 #include "model/cluster.h"
 
 typedef struct hr_model {
@@ -20,6 +21,8 @@ typedef struct hr_model {
     uint32_t *owned_external; /* when training */
     float *x;                 /* (max_batch, D) */
     float *h;                 /* (max_batch, width) what the head sees: the layer's outputs, or x */
+    bool is_sparse;           /* the head is over sparse X: there are no x and h, but */
+    hr_sparse_rows sparse;    /* X of the last forward */
     hr_head_topk *topk;       /* NULL until hr_model_want_top */
     int64_t top_k;
     hr_checkpoint *ck;        /* when opened from a folder */
@@ -35,6 +38,7 @@ typedef struct hr_model_spec {
     int64_t grouped_from;
     hr_cluster_options grouping;
     size_t grouping_bytes;
+    hr_candidate_options candidates; /* head.sparse_x: the inputs of its labels */
 } hr_model_spec;
 
 /* Reads the keys encoder.*, head.*, loss.*, train.batch, train.accumulate and seed. max_row: features of the longest row
@@ -44,10 +48,13 @@ hr_status hr_model_spec_make(const hr_config *config, const hr_dataset *dataset,
 /* Options of an auxiliary head over `groups` groups of labels, which sees what the head sees. Reads the keys aux.* and head.*. */
 hr_status hr_model_aux_options(const hr_config *config, const hr_model_spec *spec, int64_t groups, double mean_positives,
                                hr_head_options *out);
+/* Width of the dX that a step gives back; 0: sparse X has none. */
+int64_t hr_model_dx_width(const hr_model_spec *spec);
 void hr_model_memory(const hr_model_spec *spec, int threads, size_t bytes[HR_MEM_KINDS]);
-/* Labels are ordered by their frequency (L), most frequent first, equal ones by id; then those that share inputs are grouped. */
+/* Labels are ordered by their frequency (L), most frequent first, equal ones by id; then those that share inputs are grouped. With
+ * head.sparse_x their inputs are chosen. */
 hr_status hr_model_create(hr_ctx *ctx, const hr_model_spec *spec, const hr_dataset *dataset, const uint32_t *frequency, hr_model **out);
-/* What the head sees of a batch, model->h; `train` and `step` as for hr_encoder_forward. */
+/* What the head sees of a batch, model->h or model->sparse; `train` and `step` as for hr_encoder_forward. */
 hr_status hr_model_forward(hr_model *model, const hr_encoder_batch *batch, bool train, uint64_t step);
 
 /* All tensors: head, encoder, label order. Fits a fresh list. */

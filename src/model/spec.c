@@ -13,7 +13,7 @@ static hr_encoder_options encoder_options(const hr_config *c, const hr_dataset *
     return (hr_encoder_options){
         .type = (hr_encoder_type)hr_config_choice(c, "encoder.type"),
         .features = ds->features,
-        .dim = hr_config_int(c, "encoder.dim"),
+        .dim = hr_config_choice(c, "encoder.type") == HR_ENCODER_IDENTITY ? ds->features : hr_config_int(c, "encoder.dim"),
         .max_batch = hr_config_int(c, "train.batch"),
         .max_row = max_row,
         .accumulate = hr_config_int(c, "train.accumulate"),
@@ -239,6 +239,45 @@ static void plan_grouping(const hr_config *c, const hr_dataset *ds, hr_model_spe
     spec->grouping_bytes = hr_cluster_memory(ds, &spec->grouping, last->rows);
 }
 
+/* How large a dense head over all features would be, and what does instead. */
+static hr_status refuse_dense(const hr_config *c, const hr_head_options *o)
+{
+    hr_dtype dtype;
+    HR_TRY(head_dtype(c, "head.dtype", &dtype));
+    const double row = (double)o->labels * (double)dtype.bytes * 0x1p-30, rows = row * (double)o->dim;
+    return hr_fail(hr_config_ctx(c), HR_ERR_CONFIG, "encoder.type=identity-sparse with head.family=%s and head.dense_ratio=%s: a dense row "
+                   "for each of %lld labels over %lld features would take %.3g GiB; set head.family=fan_in, head.fan_in=128 (%.3g GiB with "
+                   "its indices) and head.dense_ratio=0", hr_config_text(c, "head.family"), hr_config_text(c, "head.dense_ratio"),
+                   (long long)o->labels, (long long)o->dim, rows, 128 * (row + (double)o->labels * 0x1p-28));
+}
+
+/* A head over the features themselves: what that does not go with, and the inputs of its labels. */
+static hr_status sparse_head(const hr_config *c, hr_model_spec *spec)
+{
+    hr_ctx *ctx = hr_config_ctx(c);
+    hr_head_options *h = &spec->head;
+    h->sparse_x = spec->encoder.type == HR_ENCODER_IDENTITY;
+    if (!h->sparse_x)
+        return HR_OK;
+    if (hr_config_choice(c, "head.family") != HR_FAMILY_FAN_IN || hr_config_number(c, "head.dense_ratio") > 0)
+        return refuse_dense(c, h);
+    if (spec->layer.labels > 0 || hr_config_number(c, "aux.weight") > 0)
+        return hr_fail(ctx, HR_ERR_CONFIG, "encoder.type=identity-sparse has nothing to train before the head; set layer.width=0 and "
+                       "aux.weight=0");
+    const size_t entries = hr_mul((size_t)spec->encoder.max_batch, (size_t)spec->encoder.max_row);
+    h->max_entries = entries < INT64_MAX ? (int64_t)entries : INT64_MAX;
+    spec->candidates = (hr_candidate_options){
+        .score = (hr_candidate_score)hr_config_choice(c, "head.candidates"),
+        .width = hr_config_int(c, "head.fan_in"),
+        .group = hr_config_int(c, "head.group"),
+        .unit_rows = spec->encoder.norm > 0,
+        .label_texts = hr_config_bool(c, "train.augment"),
+        .seed = h->seed,
+        .tensor = h->first_tensor,
+    };
+    return HR_OK;
+}
+
 hr_status hr_model_spec_make(const hr_config *c, const hr_dataset *ds, int64_t max_row, double mean_positives,
                              hr_model_spec *out)
 {
@@ -247,7 +286,7 @@ hr_status hr_model_spec_make(const hr_config *c, const hr_dataset *ds, int64_t m
     const bool dense = ds->split[HR_SPLIT_TRAIN].dense != NULL;
     if (dense != (out->encoder.type == HR_ENCODER_DENSE))
         return hr_fail(ctx, HR_ERR_CONFIG, "encoder.type=%s, but the data set has %s features; set encoder.type=%s",
-                       dense ? "bow" : "dense", dense ? "dense" : "sparse", dense ? "dense" : "bow");
+                       hr_config_text(c, "encoder.type"), dense ? "dense" : "sparse", dense ? "dense" : "bow");
     HR_TRY(layer_options(c, &out->encoder, &out->layer));
     const double mean = mean_positives > 0 ? mean_positives : 1.0;
     hr_head_options *h = &out->head;
@@ -271,6 +310,7 @@ hr_status hr_model_spec_make(const hr_config *c, const hr_dataset *ds, int64_t m
     };
     if (h->loss == HR_LOSS_SQUARED_HINGE && h->bias != HR_BIAS_NONE)
         h->bias_value = -1.0f; /* a negative's hinge is zero from there down */
+    HR_TRY(sparse_head(c, out));
     HR_TRY(segments(c, h));
     const hr_segment_options *last = &h->segment[h->num_segments - 1];
     const int64_t inputs = last->family == HR_FAMILY_DENSE ? h->dim : hr_config_int(c, "head.fan_in");
@@ -285,6 +325,11 @@ hr_status hr_model_spec_make(const hr_config *c, const hr_dataset *ds, int64_t m
     return HR_OK;
 }
 
+int64_t hr_model_dx_width(const hr_model_spec *spec)
+{
+    return spec->head.sparse_x ? 0 : spec->head.dim;
+}
+
 void hr_model_memory(const hr_model_spec *spec, int threads, size_t bytes[HR_MEM_KINDS])
 {
     hr_encoder_memory(&spec->encoder, threads, bytes);
@@ -297,6 +342,7 @@ void hr_model_memory(const hr_model_spec *spec, int threads, size_t bytes[HR_MEM
     }
     bytes[HR_MEM_OTHER] = hr_add(bytes[HR_MEM_OTHER], sizeof(hr_model));
     bytes[HR_MEM_HEAD_STATE] = hr_add(bytes[HR_MEM_HEAD_STATE], hr_mul((size_t)spec->head.labels, sizeof(uint32_t)));
-    bytes[HR_MEM_BATCH] = hr_add(bytes[HR_MEM_BATCH],
-                                 hr_mul((size_t)spec->head.max_batch, (size_t)spec->head.dim * sizeof(float)));
+    if (!spec->head.sparse_x)
+        bytes[HR_MEM_BATCH] = hr_add(bytes[HR_MEM_BATCH],
+                                     hr_mul((size_t)spec->head.max_batch, (size_t)spec->head.dim * sizeof(float)));
 }

@@ -40,6 +40,7 @@ typedef struct hr_batch {
     float *dx;                   /* (B, D) */
 } hr_batch;
 
+/* dim: of dX; 0: there is none. */
 size_t hr_batch_memory(const hr_instances *in, int64_t max_batch, int64_t dim);
 hr_status hr_batch_create(hr_ctx *ctx, const hr_instances *in, int64_t max_batch, int64_t dim, hr_batch *out);
 void hr_batch_destroy(hr_ctx *ctx, hr_batch *batch);

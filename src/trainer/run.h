@@ -48,6 +48,8 @@ typedef struct hr_run {
 /* ---- plan.c ---- */
 /* HR_ERR_CONFIG when train.milestones is not a list of ascending shares. */
 hr_status hr_run_schedule(const hr_config *config, int64_t steps, hr_schedule *out);
+/* Rows held out for validation are none that inputs are chosen by. */
+void hr_run_hold_out(const hr_instances *in, hr_model_spec *spec);
 /* Number of candidates that validation asks for. */
 int64_t hr_run_wanted(const hr_dataset *dataset, hr_split split, int top_k);
 

@@ -110,12 +110,13 @@ static hr_status set_up(hr_run *run)
     HR_TRY(hr_dataset_open(ctx, hr_config_text(run->config, "dataset"), &run->dataset));
     HR_TRY(hr_instances_make(run->config, run->dataset, &run->in));
     HR_TRY(hr_model_spec_make(run->config, run->dataset, run->in.max_features, run->in.mean_positives, &run->spec));
+    hr_run_hold_out(&run->in, &run->spec);
     HR_TRY(set_schedule(run));
     HR_TRY(group_labels(run)); /* before the weights */
     HR_TRY(create_model(run));
     if (run->auxiliary.group)
         HR_TRY(hr_auxiliary_create(run->config, &run->in, &run->spec, &run->auxiliary));
-    HR_TRY(hr_batch_create(ctx, &run->in, run->spec.head.max_batch, run->spec.head.dim, &run->batch));
+    HR_TRY(hr_batch_create(ctx, &run->in, run->spec.head.max_batch, hr_model_dx_width(&run->spec), &run->batch));
     HR_TRY(open_validation(run));
     bool found = false;
     HR_TRY(hr_run_resume(run, &found));
@@ -177,6 +178,17 @@ static hr_status stop_auxiliary(hr_run *run)
     return hr_run_log(run, "{\"event\":\"aux_stop\",\"step\":%lld}", (long long)run->step);
 }
 
+/* A head over sparse X: there is no dX, and nothing before it to train. */
+static hr_status step_sparse(hr_run *run, double factor, double *loss)
+{
+    const hr_head_batch batch = {.rows = run->batch.rows, .sparse = run->model->sparse, .num_positives = run->batch.num_positives,
+                                 .positives = run->batch.positives};
+    const double lr = hr_config_number(run->config, "head.lr") * factor;
+    HR_TRY(hr_head_step(run->model->head, &batch, (float)lr, (uint64_t)run->step, NULL, loss));
+    run->step++;
+    return HR_OK;
+}
+
 static hr_status train_step(hr_run *run, double *loss)
 {
     const int64_t b = run->spec.head.max_batch, accumulate = run->spec.encoder.accumulate;
@@ -189,6 +201,8 @@ static hr_status train_step(hr_run *run, double *loss)
     hr_batch_fill(batch, &run->in, (uint64_t)epoch, position, rows, run->internal);
     const hr_encoder_batch features = hr_batch_features(batch);
     HR_TRY(hr_model_forward(m, &features, true, (uint64_t)run->step));
+    if (m->is_sparse)
+        return step_sparse(run, factor, loss);
     HR_TRY(step_heads(run, factor, loss));
     float *dx = batch->dx;
     if (m->layer) { /* it updates at every micro-step, as the head does; its X is done with, and makes room for dX */

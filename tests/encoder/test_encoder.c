@@ -551,6 +551,59 @@ static void test_dense(void **state)
     check_ctx_empty(ctx);
 }
 
+/* The features themselves, scaled, some of them left out; rows in the middle of a longer batch are the same; memory as planned. */
+static void test_identity(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 8; i++) {
+        hr_ctx *ctx = check_ctx(1 + i % 3, "auto");
+        hr_encoder_options o = options();
+        rows r;
+        o.type = HR_ENCODER_IDENTITY;
+        o.dim = F;
+        o.training = i % 2;
+        o.norm = i & 2 ? 0 : 1.5f;
+        make_rows(&r, i & 4);
+        size_t planned[HR_MEM_KINDS] = {0};
+        hr_mem_report found;
+        hr_encoder *e;
+        hr_encoder_memory(&o, hr_ctx_threads(ctx), planned);
+        check_ok(ctx, hr_encoder_create(ctx, &o, &e));
+        hr_ctx_memory(ctx, &found);
+        for (int k = 0; k < HR_MEM_KINDS; k++)
+            assert_int_equal(found.now[k], planned[k]);
+        if (!o.training) { /* it grows */
+            hr_ctx_fail_next(ctx, HR_FAULT_ALLOC, 1, false);
+            assert_int_equal(hr_encoder_forward(e, &r.batch, false, 0, NULL), HR_ERR_NOMEM);
+        }
+        for (int train = 0; train < 2; train++) {
+            model m = {.o = o};
+            float whole[ENTRIES];
+            check_ok(ctx, hr_encoder_forward(e, &r.batch, train, 9, NULL));
+            const hr_sparse_rows x = hr_encoder_sparse(e);
+            memcpy(whole, x.values, (size_t)r.indptr[B] * sizeof *whole);
+            for (int64_t b = 0; b < B; b++) {
+                double length = 0;
+                for (int64_t j = r.indptr[b]; j < r.indptr[b + 1]; j++)
+                    length += i & 4 ? (double)r.values[j] * (double)r.values[j] : 1;
+                for (int64_t j = x.indptr[b]; j < x.indptr[b + 1]; j++) {
+                    const double v = (i & 4 ? (double)r.values[j] : 1) * (o.norm > 0 ? (double)o.norm / sqrt(length) : 1);
+                    const double kept = train ? factor(&m, o.dropout, 254, 9, r.ids[b], (uint32_t)(j - r.indptr[b])) : 1;
+                    assert_true(fabs((double)x.values[j] - v * kept) < 1e-6 && x.indices[j] == r.indices[j]);
+                }
+            }
+            const hr_encoder_batch part = {.rows = 2, .indptr = r.indptr + 2, .indices = r.indices, .values = r.batch.values, .ids = r.ids + 2};
+            check_ok(ctx, hr_encoder_forward(e, &part, train, 9, NULL));
+            const hr_sparse_rows y = hr_encoder_sparse(e);
+            assert_int_equal(y.indptr[2], r.indptr[4] - r.indptr[2]);
+            assert_memory_equal(y.values, whole + r.indptr[2], (size_t)y.indptr[2] * sizeof(float));
+            assert_memory_equal(y.indices, r.indices + r.indptr[2], (size_t)y.indptr[2] * sizeof(uint32_t));
+        }
+        hr_encoder_destroy(e);
+        check_ctx_empty(ctx);
+    }
+}
+
 static void test_memory(void **state)
 {
     (void)state;
@@ -595,7 +648,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_gradients), cmocka_unit_test(test_adam), cmocka_unit_test(test_adagrad),  cmocka_unit_test(test_accumulate),
         cmocka_unit_test(test_threads),   cmocka_unit_test(test_batch_composition),
-        cmocka_unit_test(test_dense),     cmocka_unit_test(test_memory),
+        cmocka_unit_test(test_dense), cmocka_unit_test(test_identity),     cmocka_unit_test(test_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

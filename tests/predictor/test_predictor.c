@@ -134,6 +134,37 @@ static void test_losses(void **state)
     assert_message(&b->f, "expected bce or squared_hinge");
 }
 
+/* A head over the features themselves: the ranking of the evaluation, whatever the batch, and a model of no other kind. */
+static void test_identity(void **state)
+{
+    bench *b = *state;
+    char model[2 * HR_PATH_MAX];
+    hr_metrics m;
+    hr_predictor *p = NULL;
+    hr_predictor_info info;
+    tiny_run(&b->f, "sparse", "encoder.type=identity-sparse head.family=fan_in head.fan_in=25 head.lr=20 train.epochs=15 "
+             "head.dtype=e4m3 encoder.dropout=0", 2, 0);
+    fixture_path(&b->f, "sparse/model", model);
+    compare_scores(b, model, b->data, true);
+    check_ok(b->f.ctx, hr_eval_model(b->f.ctx, model, b->data, NULL, &m));
+    assert_true(m.precision[0] > 0.4);
+    check_ok(b->f.ctx, hr_predictor_open(b->f.ctx, model, true, &p));
+    hr_predictor_describe(p, &info);
+    assert_true(info.takes_text && info.labels == TINY_LABELS);
+    uint32_t ids[TINY_TEST_ROWS * K], one[K];
+    float scores[TINY_TEST_ROWS * K], own[K];
+    check_ok(b->f.ctx, hr_predictor_texts(p, TINY_TEST_ROWS, b->text, b->length, K, ids, scores));
+    for (int i = TINY_TEST_ROWS - 1; i >= 0; i--) {
+        check_ok(b->f.ctx, hr_predictor_texts(p, 1, &b->text[i], &b->length[i], K, one, own));
+        assert_memory_equal(one, ids + i * K, sizeof one);
+        assert_memory_equal(own, scores + i * K, sizeof own);
+    }
+    hr_predictor_close(p);
+    tiny_edit_manifest(&b->f, "sparse/model", "identity-sparse", "identity-sparze");
+    assert_int_equal(hr_predictor_open(b->f.ctx, model, false, &p), HR_ERR_DATA);
+    assert_message(&b->f, "expected bow, dense or identity-sparse");
+}
+
 /* A model that says it takes dense vectors, as wide as the sparse data set it is given. */
 static void test_dense_encoder(void **state)
 {
@@ -428,7 +459,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         test(test_like_eval), test(test_report), test(test_batches_and_threads), test(test_describe),
         test(test_arguments), test(test_vectors),           test(test_damage),              test(test_faults),
-        test(test_losses),    test(test_dense_encoder),     test(test_comma_locale),
+        test(test_losses),    test(test_identity),         test(test_dense_encoder),     test(test_comma_locale),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -2,7 +2,7 @@
  * the next call ends with the bits of a run in which nothing failed. */
 #include "tests/trainer/tiny.h"
 
-static const char *const small = "train.max_steps=5 checkpoint.every=2 checkpoint.keep=2 head.kahan_top=10 head.momentum=0.5 "
+static const char *small = "train.max_steps=5 checkpoint.every=2 checkpoint.keep=2 head.kahan_top=10 head.momentum=0.5 "
                                  "aux.weight=0.4 aux.until=0.7";
 
 /* Every k-th call from 1 on in steps of `stride`, until k is beyond the last call. */
@@ -43,6 +43,14 @@ static void test_allocations(void **state)
     fail_each(*state, HR_FAULT_ALLOC, true, 11);
 }
 
+/* The same with a head over sparse X. */
+static void test_sparse_allocations(void **state)
+{
+    small = "train.max_steps=5 checkpoint.every=2 checkpoint.keep=2 encoder.type=identity-sparse head.family=fan_in head.fan_in=20";
+    tiny_run(*state, "a", small, 2, 0);
+    fail_each(*state, HR_FAULT_ALLOC, false, 3);
+}
+
 static void test_file_calls(void **state)
 {
     tiny_run(*state, "a", small, 2, 0);
@@ -73,6 +81,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_allocations, tiny_setup, tiny_teardown),
         cmocka_unit_test_setup_teardown(test_file_calls, tiny_setup, tiny_teardown),
         cmocka_unit_test_setup_teardown(test_divergence, tiny_setup, tiny_teardown),
+        cmocka_unit_test_setup_teardown(test_sparse_allocations, tiny_setup, tiny_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

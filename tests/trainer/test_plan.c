@@ -82,6 +82,11 @@ static void test_plan(void **state)
         "head.dtype=e4m3 encoder.dim=40 aux.weight=0.4 aux.group=30 aux.until=1 train.validation=0",
         "head.dtype=i8r head.family=fan_in head.fan_in=16 head.group=64 aux.weight=0.4 aux.group=2 aux.dtype=i8r head.gradient=sparse train.batch=70",
         "head.dtype=e4m3 encoder.dim=513 train.accumulate=4 train.batch=50 loss.every=1",
+        "encoder.type=identity-sparse head.family=fan_in head.fan_in=20 head.dtype=e4m3 train.batch=45",
+        "encoder.type=identity-sparse head.family=fan_in head.fan_in=9 head.group=16 head.dtype=i8r head.bias=per_label train.augment=true "
+        "train.epochs=1 loss.every=1",
+        "encoder.type=identity-sparse head.family=fan_in head.fan_in=100 head.dtype=bf16 head.kahan_top=100 head.candidates=sum "
+        "train.validation=0",
     };
     const fixture *f = *state;
     for (size_t i = 0; i < sizeof combinations / sizeof *combinations; i++) {
@@ -145,6 +150,7 @@ static void test_no_allocation(void **state)
     static const char *const combinations[] = {
         "head.dtype=e4m3 head.kahan_top=100 head.momentum=0.5 head.bias=per_label loss.every=3",
         "head.dtype=i8r train.accumulate=2 train.augment=true train.batch=300 train.epochs=1",
+        "encoder.type=identity-sparse head.family=fan_in head.fan_in=20 head.lr=0",
         "head.lr=0 encoder.lr=0", /* later validations are not better: nothing is saved after them */
         "head.lr=0 encoder.lr=0 aux.weight=0.4 aux.until=0.6 aux.dtype=e4m3 loss.every=2 head.gradient=sparse",
     };

@@ -124,6 +124,12 @@ static void test_matrix(void **state)
         "head.dtype=e4m3 head.family=fan_in head.fan_in=16 head.group=16 head.grouping=random layer.width=100 layer.dtype=e4m3 head.init=1",
         "head.dtype=f32 head.optimizer=adam head.lr=0.01 layer.width=1500 layer.fan_in=5 layer.dtype=bf16 train.accumulate=2 head.init=1",
         "head.dtype=e4m3 layer.width=20 layer.activation=none layer.optimizer=sgd layer.lr=0.1 head.init=1",
+        "encoder.type=identity-sparse head.family=fan_in head.fan_in=15 head.dtype=e4m3 head.weight_decay=0.1 head.lr=4 train.accumulate=2",
+        "encoder.type=identity-sparse head.family=fan_in head.fan_in=9 head.group=32 head.dtype=i8r head.bias=per_label train.augment=true",
+        "encoder.type=identity-sparse head.family=fan_in head.fan_in=30 head.dtype=bf16 head.kahan_top=100 head.momentum=0.9 "
+        "head.candidates=covariance loss.every=1",
+        "encoder.type=identity-sparse head.family=fan_in head.fan_in=30 head.dtype=f32 head.optimizer=adam head.lr=0.01 "
+        "loss.type=squared_hinge encoder.dropout=0",
         "head.dtype=e2m3 train.schedule=linear train.augment=true train.batch=1024 train.epochs=1 train.validation_max=3",
     };
     const fixture *f = *state;
@@ -151,15 +157,19 @@ static void test_threads_and_chunks(void **state)
 {
     const fixture *f = *state;
     static const char *const chunks[] = {"head.chunk=1", "head.chunk=1600"};
-    const char *base = "head.dtype=e4m3 head.kahan_top=100 head.bias=per_label train.accumulate=2";
-    tiny_run(f, "a", base, 1, 0);
-    for (int i = 0; i < 8; i++) {
+    static const char *const bases[] = {"head.dtype=e4m3 head.kahan_top=100 head.bias=per_label train.accumulate=2",
+                                        "encoder.type=identity-sparse head.family=fan_in head.fan_in=20 head.bias=per_label"};
+    for (int i = 0; i < 16; i++) {
         char more[256];
         static const int threads[] = {1, 2, 3, 7};
-        snprintf(more, sizeof more, "%s %s", base, chunks[i % 2]);
-        tiny_run(f, "b", more, threads[i / 2], 0);
+        if (i % 8 == 0)
+            tiny_run(f, "a", bases[i / 8], 1, 0);
+        snprintf(more, sizeof more, "%s %s", bases[i / 8], chunks[i % 2]);
+        tiny_run(f, "b", more, threads[i % 8 / 2], 0);
         same_run(f, "a", "b");
         remove_run(f, "b");
+        if (i == 7)
+            remove_run(f, "a");
     }
 }
 
@@ -378,6 +388,18 @@ static void test_refusals(void **state)
     refused(f, "dataset=", HR_ERR_CONFIG, "dataset=FOLDER");
     refused(f, "dataset=/nonexistent", HR_ERR_NOINPUT, "/nonexistent");
     refused(f, "encoder.type=dense", HR_ERR_CONFIG, "set encoder.type=bow");
+    refused(f, "encoder.type=identity-sparse", HR_ERR_CONFIG, "set head.family=fan_in, head.fan_in=128");
+    refused(f, "encoder.type=identity-sparse head.family=unstructured", HR_ERR_CONFIG, "set head.family=fan_in");
+    const char *identity = "encoder.type=identity-sparse head.family=fan_in";
+    static const char *const others[][2] = {{"head.dense_ratio=0.1", "head.dense_ratio=0"}, {"layer.width=64", "layer.width=0"},
+                                            {"aux.weight=0.5", "aux.weight=0"}, {"head.rewire=random", "head.rewire=none"},
+                                            {"head.gradient=sparse", "head.gradient=dense"}, {"head.slice=0:64", "no head.slice"},
+                                            {"head.arith=bf16", "head.arith=f32"}, {"head.fan_in=4000", "fan-in of 4000"}};
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+        char both[128];
+        snprintf(both, sizeof both, "%s %s", identity, others[i][0]);
+        refused(f, both, HR_ERR_CONFIG, others[i][1]);
+    }
     refused(f, "head.dtype=i8r head.kahan_top=5", HR_ERR_CONFIG, "Kahan");
     stop_at(f, "b", "", 5);
     refused(f, "resume=never", HR_ERR_CANTCREATE, "has come to step 5");
