@@ -97,7 +97,7 @@ typedef enum hr_mem_kind {
     HR_MEM_BATCH,            /* one batch: ids, features, positives, X, dX */
     HR_MEM_DATASET,          /* handles and tables of an open data set, and all that `prepare` needs */
     HR_MEM_CHECKPOINT,       /* buffers and directories of files being read or written */
-    HR_MEM_EVAL,             /* top-k, metrics, label frequencies */
+    HR_MEM_EVAL,             /* top-k, metrics; before: label frequencies, label vectors while they are grouped */
     HR_MEM_OTHER,
     HR_MEM_KINDS
 } hr_mem_kind;

@@ -273,9 +273,9 @@ static hr_status fill_vectors(vectors *v)
 
 static hr_status make_vectors(vectors *v)
 {
-    v->e = HR_ARRAY(v->ctx, HR_MEM_HEAD_WEIGHTS, float, v->count * v->width);
-    v->column = HR_ARRAY(v->ctx, HR_MEM_HEAD_WEIGHTS, uint16_t, v->ds->features);
-    v->rows = HR_ARRAY(v->ctx, HR_MEM_HEAD_WEIGHTS, float, ROWS * v->width);
+    v->e = HR_ARRAY(v->ctx, HR_MEM_EVAL, float, v->count * v->width);
+    v->column = HR_ARRAY(v->ctx, HR_MEM_EVAL, uint16_t, v->ds->features);
+    v->rows = HR_ARRAY(v->ctx, HR_MEM_EVAL, float, ROWS * v->width);
     const hr_status st = v->e && v->column && v->rows ? fill_vectors(v) : HR_ERR_NOMEM;
     hr_free(v->ctx, v->column);
     hr_free(v->ctx, v->rows);
@@ -555,9 +555,9 @@ static hr_status bisect_all(bisection *b)
 static hr_status cut_labels(const vectors *v, const hr_cluster_options *o, uint32_t *order)
 {
     bisection b = {.v = v, .size = o->size, .clusters = (v->count - 1) / o->size + 1, .iterations = o->iterations, .order = order};
-    b.moved = HR_ARRAY(v->ctx, HR_MEM_HEAD_WEIGHTS, uint32_t, v->count);
-    b.key = HR_ARRAY(v->ctx, HR_MEM_HEAD_WEIGHTS, uint32_t, v->count);
-    b.strips = HR_ARRAY(v->ctx, HR_MEM_HEAD_WEIGHTS, strip, booked_strips(v->count));
+    b.moved = HR_ARRAY(v->ctx, HR_MEM_EVAL, uint32_t, v->count);
+    b.key = HR_ARRAY(v->ctx, HR_MEM_EVAL, uint32_t, v->count);
+    b.strips = HR_ARRAY(v->ctx, HR_MEM_EVAL, strip, booked_strips(v->count));
     const hr_status st = b.moved && b.key && b.strips ? bisect_all(&b) : HR_ERR_NOMEM;
     hr_free(v->ctx, b.moved);
     hr_free(v->ctx, b.key);
@@ -615,7 +615,7 @@ hr_status hr_cluster_labels(hr_ctx *ctx, const hr_dataset *ds, const hr_cluster_
     HR_TRY(check_call(ctx, ds, o, count));
     vectors v = {.ctx = ctx, .be = hr_backend_make(ctx), .ds = ds, .train = &ds->split[HR_SPLIT_TRAIN], .label = label, .count = count,
                  .width = choose_width(ds, o, count), .seed = o->seed};
-    v.where = HR_ARRAY(ctx, HR_MEM_HEAD_WEIGHTS, uint32_t, ds->labels);
+    v.where = HR_ARRAY(ctx, HR_MEM_EVAL, uint32_t, ds->labels);
     if (!v.where)
         return HR_ERR_NOMEM;
     const hr_status st = order_labels(&v, o, order);

@@ -42,7 +42,7 @@ hr_cluster_options hr_cluster_options_default(void);
 hr_status hr_cluster_labels(hr_ctx *ctx, const hr_dataset *ds, const hr_cluster_options *o, const uint32_t *label, int64_t count,
                             uint32_t *order);
 
-/* Bytes (kind HR_MEM_HEAD_WEIGHTS) that hr_cluster_labels holds at its peak for `count` labels, whatever the number of threads. k-means:
+/* Bytes (kind HR_MEM_EVAL) that hr_cluster_labels holds at its peak for `count` labels, whatever the number of threads. k-means:
  * 4 count width + max(4 L + 2 F + 4096 width, 8 count + 5144 for each 8192 labels, if there are more than 8192); else 4 L. */
 size_t hr_cluster_memory(const hr_dataset *ds, const hr_cluster_options *o, int64_t count);
 

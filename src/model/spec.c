@@ -334,8 +334,6 @@ void hr_model_memory(const hr_model_spec *spec, int threads, size_t bytes[HR_MEM
 {
     hr_encoder_memory(&spec->encoder, threads, bytes);
     hr_head_memory(&spec->head, threads, bytes);
-    if (spec->grouping_bytes > bytes[HR_MEM_HEAD_WEIGHTS])
-        bytes[HR_MEM_HEAD_WEIGHTS] = spec->grouping_bytes;
     if (spec->layer.labels > 0) {
         hr_head_memory(&spec->layer, threads, bytes);
         bytes[HR_MEM_BATCH] = hr_add(bytes[HR_MEM_BATCH], hr_mul((size_t)spec->layer.max_batch, (size_t)spec->layer.dim * sizeof(float)));

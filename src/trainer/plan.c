@@ -50,25 +50,34 @@ static void add(size_t *to, size_t bytes)
     *to = hr_add(*to, bytes);
 }
 
-/* Returns what of it the run takes; the tables of an ordering of the labels, and of a choice of their inputs, are gone before validation is
- * set up. */
-static size_t plan_eval(const hr_instances *in, const hr_model_spec *spec, int threads, size_t bytes[HR_MEM_KINDS])
+/* What is booked as evaluation at three times: while labels are ordered and grouped, before there is anything else; while the model is made
+ * and the inputs of its labels are chosen; in the run. */
+typedef struct eval_phases {
+    size_t ordering, making, running;
+} eval_phases;
+
+static size_t larger(size_t a, size_t b)
+{
+    return a > b ? a : b;
+}
+
+static eval_phases plan_eval(const hr_instances *in, const hr_model_spec *spec, int threads)
 {
     const hr_dataset *ds = in->dataset;
-    const size_t order = hr_mul((size_t)ds->labels, spec->grouping_bytes ? 8 : 4) + hr_mul((size_t)ds->split[HR_SPLIT_TRAIN].rows, 4);
-    size_t eval = 0, before = order;
+    const size_t table = hr_mul((size_t)ds->labels, sizeof(uint32_t));
+    eval_phases e = {.making = table};
+    e.ordering = hr_add(hr_mul(table, spec->grouping_bytes ? 2 : 1), hr_mul((size_t)ds->split[HR_SPLIT_TRAIN].rows, sizeof(uint32_t)));
+    add(&e.ordering, spec->grouping_bytes);
     if (spec->head.sparse_x)
-        before = hr_add(hr_mul((size_t)ds->labels, 4), hr_candidates_memory(ds, &spec->candidates, threads));
-    before = before > order ? before : order;
+        add(&e.making, hr_candidates_memory(ds, &spec->candidates, threads));
     if (in->validation_rows > 0) {
         const int64_t wanted = hr_run_wanted(ds, in->validation_split, 10), b = spec->head.max_batch;
         const bool dense = ds->split[HR_SPLIT_TRAIN].dense != NULL;
-        eval = hr_head_topk_memory(threads, b, wanted);
-        add(&eval, hr_eval_work_memory(b, wanted, dense ? 0 : in->max_features, dense ? ds->features : 0));
-        add(&eval, hr_ranking_memory(ds));
+        e.running = hr_head_topk_memory(threads, b, wanted);
+        add(&e.running, hr_eval_work_memory(b, wanted, dense ? 0 : in->max_features, dense ? ds->features : 0));
+        add(&e.running, hr_ranking_memory(ds));
     }
-    add(&bytes[HR_MEM_EVAL], eval > before ? eval : before);
-    return eval;
+    return e;
 }
 
 /* Tables of the checksums of a checkpoint, and the text of its manifest: some bytes for each MiB of tensors. */
@@ -80,22 +89,17 @@ static void plan_checkpoint(size_t bytes[HR_MEM_KINDS])
     add(&bytes[HR_MEM_OTHER], hr_add((content >> 20) * 16, 32 << 10));
 }
 
-/* Grouping the labels, before there are weights, may take more of their kind than they do; then nothing else of size is there but what
- * comes of it: an order of the labels, a table of groups. */
-static size_t total_of(const hr_model_spec *spec, const size_t bytes[HR_MEM_KINDS], size_t eval)
+/* The most at one time. While labels are ordered there is nothing else of size but what comes of it, an order and a table of groups; while
+ * the model is made, no batch yet. */
+static size_t total_of(const hr_model_spec *spec, const size_t bytes[HR_MEM_KINDS], eval_phases e)
 {
-    size_t sum = 0, head[HR_MEM_KINDS] = {0};
+    size_t sum = 0;
     for (int k = 0; k < HR_MEM_KINDS; k++)
         add(&sum, bytes[k]);
-    if (spec->head.sparse_x) { /* inputs are chosen before there is a batch */
-        const size_t choosing = sum - bytes[HR_MEM_BATCH], later = sum - bytes[HR_MEM_EVAL] + eval;
-        sum = choosing > later ? choosing : later;
-    }
-    hr_head_memory(&spec->head, 1, head);
-    const size_t before = spec->grouping_bytes > head[HR_MEM_HEAD_WEIGHTS] ? spec->grouping_bytes - head[HR_MEM_HEAD_WEIGHTS] : 0;
-    const size_t tables = hr_mul((size_t)spec->head.labels, 2 * sizeof(uint32_t));
-    const size_t grouping = hr_add(hr_add(spec->grouping_bytes, tables), bytes[HR_MEM_EVAL]);
-    return sum - before > grouping ? sum - before : grouping;
+    sum -= bytes[HR_MEM_EVAL];
+    const size_t ordering = hr_add(e.ordering, hr_mul((size_t)spec->head.labels, 2 * sizeof(uint32_t)));
+    const size_t making = hr_add(sum - bytes[HR_MEM_BATCH], e.making);
+    return larger(ordering, larger(making, hr_add(sum, e.running)));
 }
 
 hr_status hr_plan_make(hr_ctx *ctx, const hr_config *config, hr_plan *out)
@@ -119,7 +123,8 @@ hr_status hr_plan_make(hr_ctx *ctx, const hr_config *config, hr_plan *out)
             add(&out->bytes[k], auxiliary[k]);
         add(&out->bytes[HR_MEM_HEAD_STATE], hr_mul((size_t)ds->labels, sizeof(uint32_t)));
         add(&out->bytes[HR_MEM_BATCH], hr_batch_memory(&in, spec.head.max_batch, hr_model_dx_width(&spec)));
-        const size_t eval = plan_eval(&in, &spec, threads, out->bytes);
+        const eval_phases eval = plan_eval(&in, &spec, threads);
+        add(&out->bytes[HR_MEM_EVAL], larger(eval.ordering, larger(eval.making, eval.running)));
         add(&out->bytes[HR_MEM_DATASET], sizeof(hr_dataset));
         plan_checkpoint(out->bytes);
         add(&out->bytes[HR_MEM_OTHER], sizeof(hr_run));

@@ -496,7 +496,7 @@ static size_t measure(const problem *p, const hr_cluster_options *o, int64_t cou
     hr_mem_report m;
     free(cluster(ctx, p, o, count));
     hr_ctx_memory(ctx, &m);
-    assert_int_equal(m.peak_total, m.peak[HR_MEM_HEAD_WEIGHTS]);
+    assert_int_equal(m.peak_total, m.peak[HR_MEM_EVAL]);
     check_ctx_empty(ctx);
     return m.peak_total;
 }
