@@ -43,7 +43,7 @@ HRK_BEGIN(int64_t, column_hits, int64_t K, const void *inputs, int wide, const h
     __m512i k16 = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
     int64_t n = 0;
     for (int64_t k = 0; k < K; k += 16, k16 = _mm512_add_epi32(k16, _mm512_set1_epi32(16))) {
-        const __mmask16 some = K - k < 16 ? (__mmask16)((1U << (K - k)) - 1) : (__mmask16)0xffff;
+        const __mmask16 some = (__mmask16)(K - k < 16 ? (1U << (K - k)) - 1 : 0xffffU);
         const __m512i in = wide ? _mm512_maskz_loadu_epi32(some, (const uint32_t *)inputs + k)
                                 : _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(some, (const uint16_t *)inputs + k));
         if (_mm512_mask_cmp_epu32_mask(some, in, columns, _MM_CMPINT_NLT))

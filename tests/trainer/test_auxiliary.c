@@ -263,7 +263,7 @@ static void test_loss(void **state)
     static const char *const weights[] = {"0", "0.2", "0.6"};
     double loss[3];
     for (int i = 0; i < 3; i++) {
-        char run[8], more[128];
+        char run[16], more[128];
         snprintf(run, sizeof run, "run%d", i);
         snprintf(more, sizeof more, "loss.every=1 train.max_steps=4 aux.group=10 aux.until=1 aux.weight=%s", weights[i]);
         tiny_run(f, run, more, 2, 0);

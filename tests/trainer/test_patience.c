@@ -44,7 +44,7 @@ static void test_early_stop(void **state)
     static const char *const keys[] = {"head.lr=5 train.epochs=8 train.patience=3 train.min_delta=2", "head.lr=5 train.epochs=8 train.patience=3"};
     hr_train_report report[2];
     for (int i = 0; i < 2; i++) {
-        char run[8];
+        char run[16];
         tiny_log log;
         hr_ctx *ctx = tiny_ctx(2, &log);
         snprintf(run, sizeof run, "run%d", i);
