@@ -54,6 +54,8 @@ def measure(args, name, data, setup, seed):
     moved = [e for e in events if e["event"] == "rewire"]
     test, train = (evaluate(args, os.path.join(run, "model"), data, split) for split in ("test", "train"))
     model = os.path.join(run, "model")
+    if not test or not train:
+        return None
     record = {
         "data": name, "row": setup["name"], "seed": seed, "keys": keys, "date": time.strftime("%Y-%m-%d"),
         "commit": os.environ.get("HR_BENCH_COMMIT", ""), "threads": args.threads,

@@ -665,11 +665,25 @@ hr_segment_shape hr_head_segment_shape(const hr_head *head, int segment)
                               .input_bytes = seg->o.family == HR_FAMILY_DENSE ? 0 : (int64_t)hr_input_bytes(seg->dim)};
 }
 
+/* Whether each block has as few connections as rewiring has room for. */
+static bool blocks_valid(const hr_head *head, const hr_segment *seg)
+{
+    bool valid = true;
+    for (int64_t v = 0; v < head->blocks && head->o.rewire && seg->starts; v++) {
+        int64_t begin = v * head->block_rows - seg->first_row, end = begin + head->block_rows;
+        begin = begin < 0 ? 0 : begin > seg->o.rows ? seg->o.rows : begin;
+        end = end < begin ? begin : end > seg->o.rows ? seg->o.rows : end;
+        valid = valid && (int64_t)(seg->starts[end] - seg->starts[begin]) <= hr_block_connections(&head->o, &seg->o);
+    }
+    return valid;
+}
+
 bool hr_head_inputs_valid(const hr_head *head)
 {
     bool valid = true;
     for (int i = 0; i < head->o.num_segments && valid; i++)
-        valid = head->segment[i].o.family == HR_FAMILY_DENSE || !head->segment[i].inputs[0] || hr_fan_in_valid(&head->segment[i]);
+        valid = head->segment[i].o.family == HR_FAMILY_DENSE || !head->segment[i].inputs[0] ||
+                (hr_fan_in_valid(&head->segment[i]) && blocks_valid(head, &head->segment[i]));
     return valid;
 }
 

@@ -365,8 +365,8 @@ static void rewire_rows(const rewire_work *w, hr_segment *seg, int64_t row, int6
         move_block(n, state, (uint8_t *)seg->momentum + (size_t)first * state, s);
     if (seg->second)
         move_block(n, state, (uint8_t *)seg->second + (size_t)first * state, s);
-    at = 0;
-    for (int64_t r = row; r < end; r++) {
+    at = s->new_count[0];
+    for (int64_t r = row + 1; r < end; r++) { /* the first row begins where it did, and the block before reads that */
         seg->starts[r] = (uint32_t)first + at;
         at += s->new_count[r - row];
     }
@@ -459,7 +459,7 @@ hr_status hr_head_rewire(hr_head *head, const hr_rewire *r, hr_rewire_counts *ou
     *out = (hr_rewire_counts){0};
     if (!head->o.rewire)
         return hr_fail(head->ctx, HR_ERR_BUG, "head: rewiring was not booked");
-    if (r->grow == HR_GROW_GRADIENT) {
+    if (r->grow == HR_GROW_GRADIENT && (head->packed.xt || head->packed.xt16)) {
         hr_head_pack(head, r->batch->rows, r->batch->x, HR_PACK_FORWARD | HR_PACK_BACKWARD);
         w.gscale = (float)hr_head_loss_factor(&head->o, r->batch);
     }

@@ -48,9 +48,12 @@ static needs measure(const hr_head_options *o, bool lists)
         if (lists) {
             const int64_t most = larger(KEPT / seg.width, t);
             n.labels = most < n.labels ? most : n.labels;
-            n.list = larger(n.list, n.labels * seg.width);
+            n.list = larger(n.list, seg.width);
         }
     }
+    if (lists)
+        n.labels = larger(n.labels, n.tile); /* a tile of any segment has room */
+    n.list *= n.labels;
     return n;
 }
 
@@ -83,7 +86,7 @@ size_t hr_tile_scratch_make(uint8_t *memory, const hr_head_options *o, hr_tile_s
     TAKE(w_by_label, pairs * (t + 1) / 2 * n.width);
     TAKE(g_by_row, pairs * t * b / 2);
     TAKE(g_by_label, pairs * (t + 1) / 2 * b);
-    TAKE(wq, n.weights);
+    TAKE(wq, larger(n.weights, pad(o->dim, HRK_QP))); /* also a row of X on its way to int8 (hr_head_pack) */
     TAKE(w_scale, t);
     TAKE(w_sum, t);
     TAKE(w_size, t);

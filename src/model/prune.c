@@ -210,6 +210,8 @@ static hr_status check(const hr_model *m, double density)
         return hr_fail(m->ctx, HR_ERR_CONFIG, "prune: density is %g, expected above 0 and at most 1", density);
     if (o->dim > HR_FAN_IN_MAX)
         return hr_fail(m->ctx, HR_ERR_CONFIG, "prune: the head is %lld wide, at most %d can be pruned", (long long)o->dim, HR_FAN_IN_MAX);
+    if (o->arith == HR_ARITH_ELMO)
+        return hr_fail(m->ctx, HR_ERR_CONFIG, "prune: the model scores with head.arith=elmo, which sparse rows do not");
     for (int i = 0; i < o->num_segments; i++)
         if (o->segment[i].family != HR_FAMILY_DENSE || o->segment[i].columns > 0 || o->segment[i].first_column > 0)
             return hr_fail(m->ctx, HR_ERR_CONFIG, "prune: segment %d of the head is not dense over the whole width; a dense model is expected",

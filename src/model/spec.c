@@ -75,8 +75,8 @@ static hr_status segments(const hr_config *c, hr_head_options *o)
     const hr_family_id family = (hr_family_id)hr_config_choice(c, "head.family");
     const bool fan_in = family == HR_FAMILY_FAN_IN;
     if (!fan_in && hr_config_int(c, "head.group") > 1)
-        return hr_fail(hr_config_ctx(c), HR_ERR_CONFIG, "head.group=%s: only the labels of a fan_in head share inputs; set "
-                       "head.family=fan_in or head.group=1", hr_config_text(c, "head.group"));
+        return hr_fail(hr_config_ctx(c), HR_ERR_CONFIG, "head.group=%lld: only the labels of a fan_in head share inputs; set "
+                       "head.family=fan_in or head.group=1", (long long)hr_config_int(c, "head.group"));
     hr_segment_options rest = {
         .family = family,
         .fan_in = fan_in ? hr_config_int(c, "head.fan_in") : 0,
@@ -136,8 +136,8 @@ static hr_status rewiring(const hr_config *c, hr_head_options *o)
         return hr_fail(hr_config_ctx(c), HR_ERR_CONFIG, "head.rewire=gradient is not defined with head.family=unstructured; set "
                        "head.rewire=random");
     if (o->rewire && hr_config_choice(c, "head.prune") != HR_PRUNE_THRESHOLD && hr_config_number(c, "head.prune_amount") > 1)
-        return hr_fail(hr_config_ctx(c), HR_ERR_CONFIG, "head.prune_amount is %s, expected a share of at most 1 with head.prune=%s",
-                       hr_config_text(c, "head.prune_amount"), hr_config_text(c, "head.prune"));
+        return hr_fail(hr_config_ctx(c), HR_ERR_CONFIG, "head.prune_amount is %g, expected a share of at most 1 with head.prune=%s",
+                       hr_config_number(c, "head.prune_amount"), hr_config_text(c, "head.prune"));
     return HR_OK;
 }
 
@@ -235,7 +235,11 @@ static void plan_grouping(const hr_config *c, const hr_dataset *ds, hr_model_spe
     spec->grouping.size = last->group;
     spec->grouping.seed = h->seed;
     const size_t most = bytes[HR_MEM_HEAD_WEIGHTS] / 4 * 5;
+    spec->grouping.max_bytes = 1; /* the narrowest vectors fit whatever the bound */
+    const size_t least = hr_cluster_memory(ds, &spec->grouping, last->rows);
     spec->grouping.max_bytes = most > 64 << 20 ? most : 64 << 20;
+    if (spec->grouping.max_bytes < least)
+        spec->grouping.max_bytes = least;
     spec->grouping_bytes = hr_cluster_memory(ds, &spec->grouping, last->rows);
 }
 
@@ -245,9 +249,9 @@ static hr_status refuse_dense(const hr_config *c, const hr_head_options *o)
     hr_dtype dtype;
     HR_TRY(head_dtype(c, "head.dtype", &dtype));
     const double row = (double)o->labels * (double)dtype.bytes * 0x1p-30, rows = row * (double)o->dim;
-    return hr_fail(hr_config_ctx(c), HR_ERR_CONFIG, "encoder.type=identity-sparse with head.family=%s and head.dense_ratio=%s: a dense row "
+    return hr_fail(hr_config_ctx(c), HR_ERR_CONFIG, "encoder.type=identity-sparse with head.family=%s and head.dense_ratio=%g: a dense row "
                    "for each of %lld labels over %lld features would take %.3g GiB; set head.family=fan_in, head.fan_in=128 (%.3g GiB with "
-                   "its indices) and head.dense_ratio=0", hr_config_text(c, "head.family"), hr_config_text(c, "head.dense_ratio"),
+                   "its indices) and head.dense_ratio=0", hr_config_text(c, "head.family"), hr_config_number(c, "head.dense_ratio"),
                    (long long)o->labels, (long long)o->dim, rows, 128 * (row + (double)o->labels * 0x1p-28));
 }
 

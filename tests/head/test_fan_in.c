@@ -558,6 +558,56 @@ static void test_rewire_same_bits(void **state)
     free_problem(&p);
 }
 
+/* A dense segment's tile beside rows of which few may wait; and X wider than a tile's int8 rows: the sparse gradient with every entry kept
+ * agrees with the exact one, also after a search. */
+static void check_sparse_beside(hr_head_options o, const problem *p)
+{
+    hr_ctx *ctx = check_ctx(1, "auto");
+    hr_head *exact, *all;
+    check_ok(ctx, hr_head_create(ctx, &o, &exact));
+    o.gradient = HR_GRADIENT_SPARSE;
+    o.tau = 0.02f;
+    check_ok(ctx, hr_head_create(ctx, &o, &all));
+    const size_t n = (size_t)(p->B * p->D);
+    float *a = malloc(n * sizeof *a), *b = malloc(n * sizeof *b);
+    const hr_head_batch batch = batch_of(p);
+    double off = 0, size = 0;
+    for (uint64_t s = 0; s < 2; s++) {
+        check_ok(ctx, hr_head_step(exact, &batch, 0, s, a, NULL));
+        check_ok(ctx, hr_head_step(all, &batch, 0, s, b, NULL));
+        for (size_t i = 0; i < n; i++) {
+            off += ((double)a[i] - b[i]) * ((double)a[i] - b[i]);
+            size += (double)a[i] * a[i];
+        }
+    }
+    assert_true(off < 0.02 * size); /* tau moves each small entry by its own size or so; there are thousands */
+    free(a), free(b);
+    hr_head_destroy(exact), hr_head_destroy(all);
+    check_ctx_empty(ctx);
+}
+
+static void test_uneven_segments(void **state)
+{
+    (void)state;
+    problem p = make_problem(1500, 2048, 16);
+    hr_head_options o = fan_options(&p, "e4m3", HR_ROUND_STOCHASTIC, (form){"", 16, 0});
+    o.num_segments = 2;
+    o.segment[1] = o.segment[0];
+    o.segment[0].family = HR_FAMILY_DENSE;
+    o.segment[0].rows = 320;
+    o.segment[1].rows = p.L - 320;
+    o.segment[1].connections = 16 * (p.L - 320);
+    o.bias_value = -3; /* so that no tile is dense, and lists fill */
+    o.init = 0.02f;
+    check_sparse_beside(o, &p);
+    free_problem(&p);
+    p = make_problem(640, 40000, 8);
+    o = fan_options(&p, "e4m3", HR_ROUND_STOCHASTIC, (form){"", 4, 64});
+    o.bias_value = -3;
+    check_sparse_beside(o, &p);
+    free_problem(&p);
+}
+
 /* What is planned is what is allocated. */
 static void test_memory(void **state)
 {
@@ -623,7 +673,7 @@ int main(void)
         cmocka_unit_test(test_plain),       cmocka_unit_test(test_hinge_lists), cmocka_unit_test(test_slices),
         cmocka_unit_test(test_inputs),      cmocka_unit_test(test_same_bits),   cmocka_unit_test(test_sparse_mean),
         cmocka_unit_test(test_rewire), cmocka_unit_test(test_rewire_extremes), cmocka_unit_test(test_rewire_unstructured), cmocka_unit_test(test_rewire_same_bits),
-        cmocka_unit_test(test_top),         cmocka_unit_test(test_memory),      cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_uneven_segments), cmocka_unit_test(test_top),         cmocka_unit_test(test_memory),      cmocka_unit_test(test_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
