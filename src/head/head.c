@@ -107,6 +107,7 @@ static head_sizes measure_sparse(const hr_head_options *o)
         s.loss = (size_t)s.blocks * sizeof(double);
         s.counts = (size_t)s.blocks * sizeof(hr_head_counts);
         s.bias = o->bias == HR_BIAS_PER_LABEL ? (size_t)o->labels * sizeof(float) : 0;
+        s.moments = uses_adam(o) ? 2 * s.bias : 0;
     }
     return s;
 }

@@ -6,7 +6,7 @@
  *   covariance  S - n m, which is, but for the sign, the gradient of the feature's weight at zero with every label at its own mean
  *   balanced    (S - n m) / q^(1/4), halfway from the covariance to the correlation, (S - n m) / q^(1/2)
  * and of equal ones the first is better. Balanced ranks labels no worse than covariance, and its rarer features cost a step a third less; the
- * correlation is cheaper still, and worse. A label with too few features gets random others. Labels that share their inputs are one label with
+ * correlation is cheaper still, and worse (docs/results.md). A label with too few features gets random others. Labels that share their inputs are one label with
  * the rows of all of them.
  *
  * Only training rows are read, and not those that are held out for validation. The result is a function of data set and options: the same

@@ -62,10 +62,11 @@ static int default_scale(hr_dtype dtype)
     return dtype.bytes == 1 && dtype.id != HR_I8R ? 6 : 0;
 }
 
-static int scale_of(const hr_config *c, hr_dtype dtype)
+/* The features of a text are small numbers, and their weights large ones: beyond the 7 that e4m3 holds with 6. */
+static int scale_of(const hr_config *c, const hr_head_options *o, hr_dtype dtype)
 {
     const int64_t scale = hr_config_int(c, "head.scale_log2");
-    return scale >= 0 ? (int)scale : default_scale(dtype);
+    return scale >= 0 ? (int)scale : o->sparse_x ? default_scale(dtype) / 2 : default_scale(dtype);
 }
 
 /* The most frequent labels come first: those with dense rows, those with Kahan compensation. Where rows are shared, a segment begins at a
@@ -92,7 +93,7 @@ static hr_status segments(const hr_config *c, hr_head_options *o)
     HR_TRY(head_dtype(c, "head.dtype", &rest.dtype));
     HR_TRY(head_dtype(c, "head.state_dtype", &rest.state_dtype));
     HR_TRY(slice(c, "head.slice", &rest));
-    rest.scale_log2 = scale_of(c, rest.dtype);
+    rest.scale_log2 = scale_of(c, o, rest.dtype);
     hr_segment_options dense = rest;
     dense.family = HR_FAMILY_DENSE;
     dense.fan_in = dense.first_column = dense.columns = 0;
@@ -101,7 +102,7 @@ static hr_status segments(const hr_config *c, hr_head_options *o)
     if (*hr_config_text(c, "head.dense_dtype"))
         HR_TRY(head_dtype(c, "head.dense_dtype", &dense.dtype));
     HR_TRY(slice(c, "head.dense_slice", &dense));
-    dense.scale_log2 = scale_of(c, dense.dtype);
+    dense.scale_log2 = scale_of(c, o, dense.dtype);
 
     const int64_t unit = rest.group > 1 ? 64 : 1;
     const int64_t wanted[] = {(int64_t)ceil(hr_config_number(c, "head.dense_ratio") * (double)o->labels), hr_config_int(c, "head.kahan_top")};

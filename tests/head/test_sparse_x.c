@@ -273,7 +273,7 @@ static void test_same_bits(void **state)
             hr_head_options o = sparse_options(&s, types[t], HR_ROUND_STOCHASTIC, form == 2 ? 31 : 12, form == 2 ? 32 : 1);
             o.weight_decay = 0.3f; /* 16 times 0.09: alpha passes 1/2 */
             o.loss = form == 1 ? HR_LOSS_SQUARED_HINGE : HR_LOSS_BCE;
-            o.bias = form == 2 ? HR_BIAS_PER_LABEL : HR_BIAS_SCALAR;
+            o.bias = form == 2 || form == 4 ? HR_BIAS_PER_LABEL : HR_BIAS_SCALAR;
             o.segment[0].momentum = form == 3 ? 0.9f : 0;
             o.eager_decay = form == 3 && t % 2;
             if (form == 4) {
@@ -562,6 +562,7 @@ static void test_memory(void **state)
             hr_head_options o = sparse_options(&s, types[t], HR_ROUND_STOCHASTIC, 17, t % 2 ? 16 : 1);
             o.training = training;
             o.bias = t % 2 ? HR_BIAS_PER_LABEL : HR_BIAS_SCALAR;
+            o.segment[0].optimizer = t < 2 ? HR_HEAD_ADAM : HR_HEAD_SGD;
             size_t planned[HR_MEM_KINDS] = {0};
             hr_head_memory(&o, 2, planned);
             hr_head *head;
