@@ -3,6 +3,16 @@
  * The bytes moved are those of the codes, read twice and written once; everything else stays in the cache. */
 #include "head/segment.h"
 
+/* The arrays of the scratch are one allocation: under the address sanitizer, gaps that nobody may touch lie between them. */
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/asan_interface.h>
+enum { GAP = 256 };
+#define FORBID(p, bytes) ASAN_POISON_MEMORY_REGION(p, bytes)
+#else
+enum { GAP = 0 };
+#define FORBID(p, bytes) (void)(p)
+#endif
+
 static int64_t pad(int64_t n, int64_t to)
 {
     return (n + to - 1) / to * to;
@@ -74,7 +84,10 @@ size_t hr_tile_scratch_make(uint8_t *memory, const hr_head_options *o, hr_tile_s
     *s = (hr_tile_scratch){0};
 #define TAKE(field, count)                                                                                             \
     s->field = memory ? (void *)(memory + at) : NULL;                                                                  \
-    at += hr_round_up((size_t)(count) * sizeof *s->field, 64)
+    at += hr_round_up((size_t)(count) * sizeof *s->field, 64);                                                         \
+    if (memory)                                                                                                        \
+        FORBID(memory + at, GAP);                                                                                      \
+    at += GAP
     TAKE(w, n.weights);
     TAKE(g, b * t);
     TAKE(zpos, b * t);
