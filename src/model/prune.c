@@ -3,6 +3,7 @@
  * The limit is found by a radix selection on the f32 bits of |w|, 16 bits at a time, over the mapped codes; no copy of them is made. */
 #include "model/model.h"
 
+#include "base/rng.h"
 #include "tokenizer/text_features.h"
 
 #include <math.h>
@@ -14,6 +15,7 @@ enum { BINS = 65536, EXTRA_MAX = 16 };
 typedef struct pruned {
     const hr_segment_options *o;
     int index;
+    hr_rng rng;
     float unit;            /* of a code: alpha 2^-s */
     int64_t pitch, kept, room;
     uint8_t *codes, *inputs;
@@ -24,8 +26,8 @@ typedef struct pruned {
 typedef struct prune_work {
     hr_model *m;
     int64_t *histogram;    /* (BINS) */
-    uint32_t prefix, limit; /* those above the limit stay, and `ties` of those that have it */
-    int64_t ties;
+    uint32_t prefix, limit; /* those above the limit stay, */
+    int64_t ties, of_ties;  /* and so many of so many that have it: any of them, for rows are ordered by frequency */
     int pass;
 } prune_work;
 
@@ -89,7 +91,19 @@ static hr_status find_limit(prune_work *w, pruned *s, int count, int64_t wanted)
             w->limit = w->prefix << 16 | bin;
     }
     w->ties = w->limit > 0 ? wanted : 0; /* a zero is no connection */
+    w->of_ties = w->histogram[w->limit & (BINS - 1)];
     return HR_OK;
+}
+
+/* Whether the next one of the limit's size stays: so each choice of `ties` of them is as likely (Knuth, algorithm S). */
+static bool tie_stays(prune_work *w, const pruned *s, int64_t row, int64_t d)
+{
+    uint32_t word[4];
+    hr_rng_block(s->rng, (uint32_t)row, (uint32_t)d, word);
+    const double u = ((double)word[0] + 0.5) * 0x1p-32;
+    const bool stays = u * (double)w->of_ties-- < (double)w->ties;
+    w->ties -= stays;
+    return stays;
 }
 
 /* The weights of a row that stay; first only counted (no room), then copied. */
@@ -98,9 +112,8 @@ static hr_status keep_row(prune_work *w, pruned *s, int64_t row, const void *cod
     const size_t bytes = s->o->dtype.bytes;
     for (int64_t d = 0; d < hr_head_get_options(w->m->head)->dim; d++) {
         const uint32_t bits = size_bits(s, codes, d, scale);
-        if (bits < w->limit || (bits == w->limit && w->ties == 0))
+        if (bits < w->limit || (bits == w->limit && !tie_stays(w, s, row, d)))
             continue;
-        w->ties -= bits == w->limit;
         if (s->room > 0) {
             memcpy(s->codes + (size_t)s->kept * bytes, (const uint8_t *)codes + (size_t)d * bytes, bytes);
             ((uint16_t *)(void *)s->inputs)[s->kept] = (uint16_t)d;
@@ -129,10 +142,11 @@ static hr_status take_room(hr_ctx *ctx, pruned *s)
 
 static hr_status keep_largest(prune_work *w, pruned *s, int count)
 {
-    const int64_t ties = w->ties;
+    const int64_t ties = w->ties, of_ties = w->of_ties;
     for (int i = 0; i < count; i++)
         HR_TRY(each_row(w, &s[i], keep_row));
     w->ties = ties;
+    w->of_ties = of_ties;
     for (int i = 0; i < count; i++) {
         if (s[i].kept == 0)
             return hr_fail(w->m->ctx, HR_ERR_CONFIG, "prune: no weight of segment %d would stay; raise the density", i);
@@ -226,7 +240,8 @@ static hr_status prune_open(hr_model *m, const char *folder, const char *output,
     prune_work w = {.m = m};
     pruned s[HR_SEGMENTS_MAX] = {0};
     for (int i = 0; i < o->num_segments; i++)
-        s[i] = (pruned){.o = &o->segment[i], .index = i, .unit = ldexpf(hr_head_alpha(m->head, i), -o->segment[i].scale_log2),
+        s[i] = (pruned){.o = &o->segment[i], .index = i, .rng = hr_rng_make(o->seed, 0, (unsigned)i, HR_STREAM_REWIRE),
+                        .unit = ldexpf(hr_head_alpha(m->head, i), -o->segment[i].scale_log2),
                         .pitch = (int64_t)hr_head_segment_shape(m->head, i).pitch};
     const int64_t weights = o->labels * o->dim, wanted = (int64_t)(density * (double)weights);
     w.histogram = HR_ARRAY(m->ctx, HR_MEM_HEAD_SCRATCH, int64_t, BINS);

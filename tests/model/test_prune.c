@@ -43,12 +43,12 @@ static double *weights_of(const fixture *f, const char *folder, int64_t *labels,
     return w;
 }
 
-static void check_pruned(const fixture *f, const char *run, const char *recipe, double density)
+static void check_pruned(const fixture *f, const char *run, const char *recipe, double density, int *tied)
 {
     char model[2 * HR_PATH_MAX], small[2 * HR_PATH_MAX], data[2 * HR_PATH_MAX], folder[32];
     snprintf(folder, sizeof folder, "%s/model", run);
     tiny_run(f, run, recipe, 2, 0);
-    int64_t L, D, kept = 0, left = 0;
+    int64_t L, D, kept = 0, left = 0, ties[2] = {0}, stay[2] = {0};
     double *before = weights_of(f, folder, &L, &D), least = INFINITY, most = 0;
     hr_prune_report r;
     check_ok(f->ctx, hr_prune_model(f->ctx, fixture_path(f, run, model), fixture_path(f, "small", small), density, &r));
@@ -61,6 +61,15 @@ static void check_pruned(const fixture *f, const char *run, const char *recipe, 
         most = after[i] == 0 ? fmax(most, fabs(before[i])) : most;
     }
     assert_true(most <= least);
+    for (int64_t i = 0; i < L * D && most == least; i++) { /* of many equal ones, frequent labels keep no more than others */
+        ties[i < L * D / 2] += fabs(before[i]) == most;
+        stay[i < L * D / 2] += fabs(after[i]) == most;
+    }
+    if (ties[0] > 50 && ties[1] > 50) {
+        const double share = (double)(stay[0] + stay[1]) / (double)(ties[0] + ties[1]);
+        assert_true(fabs((double)stay[0] - share * (double)ties[0]) < 5 * sqrt(share * (1 - share) * (double)ties[0]) + 1);
+        *tied += 1;
+    }
     assert_int_equal(r.weights, L * D);
     assert_int_equal(r.kept, kept);
     assert_true(kept == (int64_t)(density * (double)(L * D)) || left == 0);
@@ -77,10 +86,12 @@ static void check_pruned(const fixture *f, const char *run, const char *recipe, 
 static void test_prune(void **state)
 {
     const fixture *f = *state;
-    check_pruned(f, "a", "head.dtype=e4m3 head.lr=5 train.epochs=10", 0.1);
-    check_pruned(f, "b", "head.dtype=f32 head.lr=5 train.epochs=10 head.kahan_top=64 head.weight_decay=0.001 head.bias=per_label", 0.05);
-    check_pruned(f, "c", "head.dtype=i8r head.lr=0.5 train.epochs=10 layer.width=40 layer.activation=none head.init=1", 0.3);
-    check_pruned(f, "d", "head.dtype=bf16 head.lr=5 train.epochs=2", 1);
+    int tied = 0; /* runs that had many weights of the limit's size */
+    check_pruned(f, "a", "head.dtype=e4m3 head.lr=5 train.epochs=10", 0.1, &tied);
+    check_pruned(f, "b", "head.dtype=f32 head.lr=5 train.epochs=10 head.kahan_top=64 head.weight_decay=0.001 head.bias=per_label", 0.05, &tied);
+    check_pruned(f, "c", "head.dtype=i8r head.lr=0.5 train.epochs=10 layer.width=40 layer.activation=none head.init=1", 0.3, &tied);
+    check_pruned(f, "d", "head.dtype=bf16 head.lr=5 train.epochs=2", 1, &tied);
+    assert_true(tied > 0);
 }
 
 static void refused(const fixture *f, const char *model, double density, const char *says)
