@@ -33,9 +33,9 @@ __attribute__((target_clones("default", "arch=x86-64-v3", "arch=x86-64-v4"))) st
 
 static int measure(hr_ctx *ctx, const char *type, int64_t L, int64_t D, int64_t K, int rounds)
 {
-    hr_head_options o = {.labels = L, .dim = D, .max_batch = MOST_BATCH, .training = true, .num_segments = 1, .init = 0.1f, .seed = 1,
+    hr_head_options o = {.labels = L, .dim = D, .max_batch = MOST_BATCH, .training = true, .num_segments = 1, .seed = 1,
                          .gradient = HR_GRADIENT_SPARSE};
-    o.segment[0] = (hr_segment_options){.rows = L, .lr_scale = 1};
+    o.segment[0] = (hr_segment_options){.rows = L, .lr_scale = 1, .init = 0.1f};
     hr_dtype_parse(type, &o.segment[0].dtype);
     o.segment[0].scale_log2 = o.segment[0].dtype.id == HR_E4M3 ? 6 : 0;
     hr_head *head;

@@ -8,7 +8,7 @@ DATA = {
     "tibkat-gnd-41k": ("encoder.dim=768 encoder.lr=0.003 train.epochs=4", 3),
     "debian-packages": ("encoder.dim=768 encoder.lr=0.002 train.epochs=5 train.augment=true", 8),
     "lf-msdocs-links-144k": (
-        "encoder.dim=768 encoder.optimizer=adagrad encoder.lr=0.012 encoder.dropout=0.1 train.epochs=3 train.augment=true", 8),
+        "encoder.dim=768 encoder.optimizer=adagrad encoder.lr=0.008 encoder.dropout=0.1 train.epochs=3 train.augment=true", 8),
 }
 FACTOR = {128: 6, 64: 10, 32: 16}
 LAYER = 4096

@@ -297,8 +297,8 @@ static void init_block(void *arg, int64_t task, int worker)
     for (int64_t at = begin; at < end;) {
         hr_tile t = hr_head_tile_at(head, at, end);
         hr_segment *seg = &head->segment[t.segment];
-        if (head->o.init > 0 || seg->o.dtype.id == HR_I8R)
-            hr_rows_init(seg, head->o.seed, head->o.init, t.row, t.rows);
+        if (seg->o.init > 0 || seg->o.dtype.id == HR_I8R)
+            hr_rows_init(seg, head->o.seed, t.row, t.rows);
         if (head->o.sparse_x)
             first_inputs(seg, t.row, t.rows);
         else if (seg->o.family != HR_FAMILY_DENSE)

@@ -1,7 +1,7 @@
 /* The classifier head: from X (B, D) and the labels of the batch to dX (B, D), with the weights updated on the way.
  *
  * A head is a list of segments over the internal label axis (labels in the order of their training frequency; the
- * permutation belongs to the model). A segment has rows of one family (so far: dense), storage type and optimizer.
+ * permutation belongs to the model). A segment has rows of one family, storage type and optimizer.
  * The axis is cut into V blocks; a block is the unit of work and of summation, so that dX has the same bits for any
  * number of threads and any chunk. Inside a block, tiles of T labels go through logits, gradient, dX and update
  * without anything of size B x L or a second array of size L x D (docs/numerics.md, docs/architecture.md).
@@ -45,6 +45,7 @@ typedef struct hr_segment_options {
     float beta1, beta2, eps; /* Adam */
     hr_dtype state_dtype;    /* of the momentum, or of Adam's two moments */
     float lr_scale;
+    float init;              /* weights start uniform in +-init, on the grid of their type */
 } hr_segment_options;
 
 typedef struct hr_head_options {
@@ -62,7 +63,6 @@ typedef struct hr_head_options {
     hr_reduction reduction;
     hr_bias bias;
     float bias_value;        /* the scalar, or where per-label biases start */
-    float init;              /* weights start uniform in +-init, on the grid of their type */
     float weight_decay;      /* per unit of learning rate */
     bool eager_decay;
     hr_arith arith;

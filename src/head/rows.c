@@ -116,10 +116,10 @@ static float first_scale(float init)
     return init > 0 ? exp2f(ceilf(log2f(init / 127.0f))) : 0x1p-10f;
 }
 
-void hr_rows_init(hr_segment *seg, uint64_t seed, float init, int64_t row, int64_t rows)
+void hr_rows_init(hr_segment *seg, uint64_t seed, int64_t row, int64_t rows)
 {
     hr_rng rng = hr_rng_make(seed, 0, seg->tensor, HR_STREAM_INIT);
-    const float unit = ldexpf(init, seg->o.scale_log2), scale = first_scale(unit);
+    const float unit = ldexpf(seg->o.init, seg->o.scale_log2), scale = first_scale(unit);
     for (int64_t r = row; r < row + rows; r++) {
         uint8_t *codes = hr_segment_row(seg, r);
         if (seg->o.dtype.id == HR_I8R)

@@ -245,7 +245,7 @@ size_t hr_rows_weight_bytes(const hr_segment *seg);
 size_t hr_rows_state_bytes(const hr_segment *seg);
 hr_status hr_rows_create(hr_ctx *ctx, hr_segment *seg);
 void hr_rows_destroy(hr_ctx *ctx, hr_segment *seg);
-void hr_rows_init(hr_segment *seg, uint64_t seed, float init, int64_t row, int64_t rows);
+void hr_rows_init(hr_segment *seg, uint64_t seed, int64_t row, int64_t rows);
 /* Appends views of the segment's arrays. */
 void hr_rows_tensors(hr_segment *seg, const char *head, int index, hr_tensor_list *list);
 /* alpha 2^-s: what a code is multiplied by. */

@@ -275,11 +275,12 @@ double hr_head_loss_factor(const hr_head_options *o, const hr_head_batch *batch)
     }
 }
 
-/* How much of |x|^2 a label sees: all, or of a random choice of the columns its share, for which twice the mean is allowed. */
-static float seen(const hr_segment *seg, int64_t dim)
+/* How much of |x|^2 a label sees: all, or of columns drawn at random its share, for which twice the mean is allowed. Connections that move
+ * may gather at the few columns that carry most of it. */
+static float seen(const hr_head_options *o, const hr_segment *seg)
 {
-    const float share = 2.0f * (float)seg->width / (float)dim;
-    return seg->o.family == HR_FAMILY_FAN_IN && share < 1 ? share : 1;
+    const float share = 2.0f * (float)seg->width / (float)o->dim;
+    return seg->o.family == HR_FAMILY_FAN_IN && !o->rewire && share < 1 ? share : 1;
 }
 
 /* The threshold of the sparse gradient. What matters is how far one kept entry moves its own logit, lr tau |x|^2: at most KAPPA
@@ -289,7 +290,7 @@ static float choose_tau(const hr_head *head, const hr_head_batch *batch, float g
     static const float KAPPA = 0.1f, MOST = 0.05f;
     float tau = head->o.tau, rate = 0, norm2 = 0;
     for (int i = 0; i < head->o.num_segments; i++)
-        rate = fmaxf(rate, head->o.lr_peak * head->o.segment[i].lr_scale * gscale * seen(&head->segment[i], head->o.dim));
+        rate = fmaxf(rate, head->o.lr_peak * head->o.segment[i].lr_scale * gscale * seen(&head->o, &head->segment[i]));
     for (int64_t b = 0; tau < 0 && b < batch->rows; b++) {
         float sum = 0;
         for (int64_t d = 0; d < head->o.dim; d++)

@@ -45,6 +45,8 @@ typedef struct hr_model_spec {
  * that will be seen; mean_positives: of a training instance. */
 hr_status hr_model_spec_make(const hr_config *config, const hr_dataset *dataset, int64_t max_row, double mean_positives,
                              hr_model_spec *out);
+/* Warns of each key that was given and has no effect, because what it belongs to is switched off. */
+void hr_model_warn_unused(const hr_config *config);
 /* Options of an auxiliary head over `groups` groups of labels, which sees what the head sees. Reads the keys aux.* and head.*. */
 hr_status hr_model_aux_options(const hr_config *config, const hr_model_spec *spec, int64_t groups, double mean_positives,
                                hr_head_options *out);

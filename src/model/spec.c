@@ -119,8 +119,12 @@ static hr_status segments(const hr_config *c, hr_head_options *o)
         hr_segment_options seg = at < top[0] ? dense : rest;
         seg.kahan = at < top[1];
         seg.rows = end - at;
+        int64_t inputs = hr_config_int(c, "head.fan_in");
         if (seg.family == HR_FAMILY_UNSTRUCTURED)
-            seg.connections = seg.rows * hr_config_int(c, "head.fan_in");
+            seg.connections = seg.rows * inputs;
+        if (seg.family == HR_FAMILY_DENSE)
+            inputs = seg.columns > 0 ? seg.columns : o->dim;
+        seg.init = (float)(hr_config_number(c, "head.init") / sqrt((double)inputs));
         o->segment[o->num_segments++] = seg;
     }
     return HR_OK;
@@ -136,9 +140,9 @@ static hr_status rewiring(const hr_config *c, hr_head_options *o)
     if (o->rewire && family == HR_FAMILY_UNSTRUCTURED && hr_config_choice(c, "head.rewire") == 2)
         return hr_fail(hr_config_ctx(c), HR_ERR_CONFIG, "head.rewire=gradient is not defined with head.family=unstructured; set "
                        "head.rewire=random");
-    if (o->rewire && hr_config_choice(c, "head.prune") != HR_PRUNE_THRESHOLD && hr_config_number(c, "head.prune_amount") > 1)
-        return hr_fail(hr_config_ctx(c), HR_ERR_CONFIG, "head.prune_amount is %g, expected a share of at most 1 with head.prune=%s",
-                       hr_config_number(c, "head.prune_amount"), hr_config_text(c, "head.prune"));
+    if (o->rewire && hr_config_choice(c, "head.prune") == HR_PRUNE_THRESHOLD && hr_config_number(c, "head.prune_below") <= 0)
+        return hr_fail(hr_config_ctx(c), HR_ERR_CONFIG, "head.prune=threshold: head.prune_below is %g, expected the size below which a weight "
+                       "goes, for instance 0.05", hr_config_number(c, "head.prune_below"));
     return HR_OK;
 }
 
@@ -169,7 +173,6 @@ static hr_status layer_options(const hr_config *c, const hr_encoder_options *enc
         .loss = HR_LOSS_GIVEN,
         .relu = hr_config_choice(c, "layer.activation") == 0,
         .bias = HR_BIAS_PER_LABEL,
-        .init = (float)(hr_config_number(c, "layer.init") / sqrt((double)(fan_in > 0 ? fan_in : encoder->dim))),
         .weight_decay = (float)hr_config_number(c, "layer.weight_decay"),
         .seed = encoder->seed,
         .first_tensor = FIRST_LAYER_TENSOR,
@@ -183,6 +186,7 @@ static hr_status layer_options(const hr_config *c, const hr_encoder_options *enc
         .beta2 = (float)hr_config_number(c, "head.beta2"),
         .eps = (float)hr_config_number(c, "head.eps"),
         .lr_scale = 1,
+        .init = (float)(hr_config_number(c, "layer.init") / sqrt((double)(fan_in > 0 ? fan_in : encoder->dim))),
     };
     HR_TRY(head_dtype(c, "layer.dtype", &o->segment[0].dtype));
     HR_TRY(head_dtype(c, "layer.state_dtype", &o->segment[0].state_dtype));
@@ -317,9 +321,6 @@ hr_status hr_model_spec_make(const hr_config *c, const hr_dataset *ds, int64_t m
         h->bias_value = -1.0f; /* a negative's hinge is zero from there down */
     HR_TRY(sparse_head(c, out));
     HR_TRY(segments(c, h));
-    const hr_segment_options *last = &h->segment[h->num_segments - 1];
-    const int64_t inputs = last->family == HR_FAMILY_DENSE ? h->dim : hr_config_int(c, "head.fan_in");
-    h->init = (float)(hr_config_number(c, "head.init") / sqrt((double)inputs));
     h->gradient = choose_gradient(c, h);
     HR_TRY(rewiring(c, h));
     HR_TRY(hr_encoder_check(ctx, &out->encoder));

@@ -110,6 +110,7 @@ static hr_status set_up(hr_run *run)
     HR_TRY(hr_dataset_open(ctx, hr_config_text(run->config, "dataset"), &run->dataset));
     HR_TRY(hr_instances_make(run->config, run->dataset, &run->in));
     HR_TRY(hr_model_spec_make(run->config, run->dataset, run->in.max_features, run->in.mean_positives, &run->spec));
+    hr_model_warn_unused(run->config);
     hr_run_hold_out(&run->in, &run->spec);
     HR_TRY(set_schedule(run));
     HR_TRY(group_labels(run)); /* before the weights */
@@ -235,12 +236,13 @@ static hr_status rewire(hr_run *run)
     const hr_config *c = run->config;
     const double until = hr_config_number(c, "head.rewire_until") * (double)run->total_steps, pi = 3.141592653589793;
     const bool cosine = hr_config_choice(c, "head.prune_anneal") == 0;
+    const bool below = hr_config_choice(c, "head.prune") == HR_PRUNE_THRESHOLD;
     const double share = cosine ? 0.5 * (1 + cos(pi * (double)run->step / until)) : 1;
     const hr_head_batch batch = {.rows = run->batch.rows, .x = run->model->h, .num_positives = run->batch.num_positives,
                                  .positives = run->batch.positives};
     const hr_rewire r = {.prune = (hr_prune)hr_config_choice(c, "head.prune"),
                          .grow = hr_config_choice(c, "head.rewire") == 2 ? HR_GROW_GRADIENT : HR_GROW_RANDOM,
-                         .amount = (float)(hr_config_number(c, "head.prune_amount") * share),
+                         .amount = (float)(hr_config_number(c, below ? "head.prune_below" : "head.prune_amount") * share),
                          .init = (float)(hr_config_number(c, "head.grow_init") / sqrt((double)hr_config_int(c, "head.fan_in"))),
                          .step = (uint64_t)run->step,
                          .batch = &batch};

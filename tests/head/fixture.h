@@ -54,8 +54,8 @@ static inline hr_head_batch batch_of(const problem *p)
 static inline hr_head_options options_for(const problem *p, const char *dtype, hr_rounding rounding)
 {
     hr_head_options o = {.labels = p->L, .dim = p->D, .max_batch = p->B, .training = true, .num_segments = 1, .seed = 99,
-                         .init = 0.3f, .bias_value = -1.5f};
-    o.segment[0] = (hr_segment_options){.rows = p->L, .rounding = rounding, .lr_scale = 1};
+                         .bias_value = -1.5f};
+    o.segment[0] = (hr_segment_options){.rows = p->L, .rounding = rounding, .lr_scale = 1, .init = 0.3f};
     assert_true(hr_dtype_parse(dtype, &o.segment[0].dtype));
     o.segment[0].scale_log2 = o.segment[0].dtype.bytes == 1 && o.segment[0].dtype.id != HR_I8R ? 6 : 0;
     assert_true(hr_dtype_parse("bf16", &o.segment[0].state_dtype));

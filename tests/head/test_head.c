@@ -227,7 +227,7 @@ static void test_small_updates_are_not_lost(void **state)
         hr_ctx *ctx = check_ctx(1, "auto");
         hr_head_options o = options_for(&p, "e4m3", mode == 0 ? HR_ROUND_NEAREST : HR_ROUND_STOCHASTIC);
         o.segment[0].kahan = mode == 2;
-        o.init = 2;
+        o.segment[0].init = 2;
         hr_head *head;
         check_ok(ctx, hr_head_create(ctx, &o, &head));
         double *dw = malloc((size_t)(p.L * p.D) * sizeof *dw), *w = malloc((size_t)(p.L * p.D) * sizeof *w), along = 0, size = 0;
@@ -263,7 +263,7 @@ static void test_streams(void **state)
         problem p = make_problem(70, 40, 1);
         hr_ctx *ctx = check_ctx(1, "auto");
         hr_head_options o = options_for(&p, "e4m3", HR_ROUND_STOCHASTIC);
-        o.init = 0;
+        o.segment[0].init = 0;
         o.first_tensor = 4;
         o.segment[0].momentum = momentum ? 0.5f : 0;
         hr_head *head;

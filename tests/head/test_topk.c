@@ -14,7 +14,7 @@ static void test_topk(void **state)
     for (int threads = 1; threads < 4; threads++) {
         hr_ctx *ctx = check_ctx(threads, "auto");
         hr_head_options o = options_for(&p, "e2m1", HR_ROUND_NEAREST); /* a coarse grid: many equal scores */
-        o.init = 30;
+        o.segment[0].init = 30;
         for (int64_t i = 0; i < p.B * p.D; i++)
             p.x[i] = (float)(i * 7 % 3 - 1);
         hr_head *head;
@@ -75,7 +75,7 @@ static void test_topk_any_batch(void **state)
                 hr_ctx *ctx = check_ctx(2, hr_isa_name((hr_isa)isa));
                 hr_head_options o = options_for(&p, types[t], HR_ROUND_NEAREST);
                 o.bias = bias ? HR_BIAS_PER_LABEL : HR_BIAS_SCALAR;
-                o.init = t % 2 ? 0.5f : 0.01f;
+                o.segment[0].init = t % 2 ? 0.5f : 0.01f;
                 hr_head *head;
                 hr_head_topk *work;
                 check_ok(ctx, hr_head_create(ctx, &o, &head));
@@ -110,7 +110,7 @@ static void test_topk_extremes(void **state)
     hr_ctx *ctx = check_ctx(2, "auto");
     hr_head_options o = options_for(&p, "f32", HR_ROUND_NEAREST);
     o.bias = HR_BIAS_PER_LABEL;
-    o.init = 0.2f;
+    o.segment[0].init = 0.2f;
     hr_head *head;
     hr_head_topk *work;
     check_ok(ctx, hr_head_create(ctx, &o, &head));

@@ -11,8 +11,8 @@ enum { B = 20, D = 24 };
 static hr_head *make_head(hr_ctx *ctx, int64_t labels, uint64_t seed)
 {
     hr_head_options o = {.labels = labels, .dim = D, .max_batch = B, .training = true, .num_segments = 1, .seed = seed,
-                         .init = 0.5f, .bias_value = -2};
-    o.segment[0] = (hr_segment_options){.rows = labels, .lr_scale = 1};
+                         .bias_value = -2};
+    o.segment[0] = (hr_segment_options){.rows = labels, .lr_scale = 1, .init = 0.5f};
     assert_true(hr_dtype_parse("f32", &o.segment[0].dtype));
     hr_head *head;
     check_ok(ctx, hr_head_create(ctx, &o, &head));
