@@ -27,27 +27,25 @@ static int64_t smaller(int64_t a, int64_t b)
 }
 
 /* Keys of a group's slots: the mean of |w| over its rows, in code units, above a draw. */
-static double group_keys(const rewire_work *w, const hr_segment *seg, int64_t row, float *value, uint64_t *key)
+static double group_keys(const rewire_work *w, const hr_segment *seg, int64_t row, hr_rewire_slots *s)
 {
-    float size[HR_FAN_IN_MAX];
-    uint16_t draw[HR_FAN_IN_MAX];
     const int64_t rows = smaller(seg->group, seg->o.rows - row);
     double sum = 0;
     const int64_t width = hr_row_width(seg, row);
-    memset(size, 0, (size_t)width * sizeof *size);
+    memset(s->size, 0, (size_t)width * sizeof *s->size);
     for (int64_t r = row; r < row + rows; r++) {
         w->head->k.decode(width, hr_segment_row(seg, r), seg->o.dtype.id == HR_I8R ? *hr_segment_scale(seg, r) : 1.0f, seg->o.dtype,
-                          value);
+                          s->value);
         for (int64_t k = 0; k < width; k++)
-            size[k] += fabsf(value[k]);
+            s->size[k] += fabsf(s->value[k]);
     }
-    w->head->k.draws(rng_of(w, seg), (uint32_t)(seg->first_row + row), width, draw);
+    w->head->k.draws(rng_of(w, seg), (uint32_t)(seg->first_row + row), width, s->draw);
     for (int64_t k = 0; k < width; k++) {
         uint32_t bits;
-        size[k] /= (float)rows;
-        sum += size[k];
-        memcpy(&bits, &size[k], sizeof bits);
-        key[k] = (uint64_t)bits << 16 | draw[k];
+        s->size[k] /= (float)rows;
+        sum += s->size[k];
+        memcpy(&bits, &s->size[k], sizeof bits);
+        s->key[k] = (uint64_t)bits << 16 | s->draw[k];
     }
     return sum;
 }
@@ -67,9 +65,8 @@ static void each_group(const rewire_work *w, int64_t block, hr_tile_scratch *scr
 
 static void count_group(const rewire_work *w, hr_segment *seg, int64_t row, hr_tile_scratch *scratch)
 {
-    float value[HR_FAN_IN_MAX];
-    uint64_t key[HR_FAN_IN_MAX];
-    (void)group_keys(w, seg, row, value, key);
+    const uint64_t *key = scratch->slots->key;
+    (void)group_keys(w, seg, row, scratch->slots);
     for (int64_t k = 0, width = hr_row_width(seg, row); k < width; k++)
         if (key[k] >> w->shift >> DIGIT_BITS == w->prefix)
             scratch->histogram[key[k] >> w->shift & (HR_REWIRE_BINS - 1)]++;
@@ -186,10 +183,9 @@ static void grow_gradient(int64_t dim, const float *size, int64_t count, const u
 
 /* ---- the move ---- */
 
-/* The elements of a row in their new places; `from[k]` is where the one at k was, -1: new. */
-static void move_row(int64_t width, size_t bytes, const int32_t *from, uint8_t *row)
+/* The elements of a row in their new places; `from[k]` is where the one at k was, -1: new; `old` has room for a row. */
+static void move_row(int64_t width, size_t bytes, const int32_t *from, uint8_t *old, uint8_t *row)
 {
-    uint8_t old[HR_FAN_IN_MAX * sizeof(float)];
     memcpy(old, row, (size_t)width * bytes);
     for (int64_t k = 0; k < width; k++) {
         if (from[k] < 0)
@@ -219,56 +215,51 @@ static void sort_columns(int64_t count, uint32_t *column) /* few: insertion */
         }
 }
 
-static void move_group(const rewire_work *w, hr_segment *seg, int64_t row, const bool *gone, const uint32_t *inputs, uint32_t *grown,
-                       int64_t count)
+static void move_group(const rewire_work *w, hr_segment *seg, int64_t row, int64_t count, hr_rewire_slots *s)
 {
-    uint32_t fresh[HR_FAN_IN_MAX];
-    int32_t from[HR_FAN_IN_MAX];
-    sort_columns(count, grown);
+    sort_columns(count, s->grown);
     for (int64_t k = 0, old = 0, next = 0; k < seg->width; k++) {
-        while (old < seg->width && gone[old])
+        while (old < seg->width && s->gone[old])
             old++;
-        const bool is_new = next < count && (old == seg->width || grown[next] < inputs[old]);
-        fresh[k] = is_new ? grown[next++] : inputs[old];
-        from[k] = is_new ? -1 : (int32_t)old++;
+        const bool is_new = next < count && (old == seg->width || s->grown[next] < s->inputs[old]);
+        s->fresh[k] = is_new ? s->grown[next++] : s->inputs[old];
+        s->from[k] = is_new ? -1 : (int32_t)old++;
     }
-    hr_fan_in_store(seg, row / seg->group, fresh);
+    hr_fan_in_store(seg, row / seg->group, s->fresh);
     for (int64_t r = row; r < smaller(row + seg->group, seg->o.rows); r++) {
         const size_t at = (size_t)r * (size_t)seg->width, state = seg->o.state_dtype.bytes;
-        move_row(seg->width, seg->o.dtype.bytes, from, hr_segment_row(seg, r));
+        move_row(seg->width, seg->o.dtype.bytes, s->from, s->old, hr_segment_row(seg, r));
         if (seg->comp)
-            move_row(seg->width, sizeof *seg->comp, from, (uint8_t *)(seg->comp + at));
+            move_row(seg->width, sizeof *seg->comp, s->from, s->old, (uint8_t *)(seg->comp + at));
         if (seg->momentum)
-            move_row(seg->width, state, from, (uint8_t *)seg->momentum + at * state);
+            move_row(seg->width, state, s->from, s->old, (uint8_t *)seg->momentum + at * state);
         if (seg->second)
-            move_row(seg->width, state, from, (uint8_t *)seg->second + at * state);
+            move_row(seg->width, state, s->from, s->old, (uint8_t *)seg->second + at * state);
         for (int64_t k = 0; k < seg->width && w->r->init > 0; k++)
-            if (from[k] < 0)
+            if (s->from[k] < 0)
                 init_new(w, seg, r, k);
     }
 }
 
 /* One group; `gradient` (dim): sizes of its gradient, or NULL. */
-static void rewire_group(const rewire_work *w, hr_segment *seg, int64_t row, const float *gradient, hr_rewire_part *part)
+static void rewire_group(const rewire_work *w, hr_segment *seg, int64_t row, const float *gradient, hr_tile_scratch *scratch,
+                         hr_rewire_part *part)
 {
-    float value[HR_FAN_IN_MAX];
-    uint64_t key[HR_FAN_IN_MAX], bits[131072 / 64];
-    uint32_t inputs[HR_FAN_IN_MAX], grown[HR_FAN_IN_MAX];
-    bool gone[HR_FAN_IN_MAX];
+    hr_rewire_slots *s = scratch->slots;
     const int64_t candidates = seg->dim - seg->width;
-    part->weight += group_keys(w, seg, row, value, key) * hr_rows_scale(seg);
+    part->weight += group_keys(w, seg, row, s) * hr_rows_scale(seg);
     part->slots += seg->width;
-    const int64_t count = mark_pruned(w, seg->width, key, candidates, gone);
+    const int64_t count = mark_pruned(w, seg->width, s->key, candidates, s->gone);
     if (count == 0)
         return;
     part->moved += count;
-    (void)hr_fan_in_read(seg, row / seg->group, inputs);
-    free_columns(seg->dim, inputs, seg->width, bits);
+    (void)hr_fan_in_read(seg, row / seg->group, s->inputs);
+    free_columns(seg->dim, s->inputs, seg->width, scratch->unread);
     if (gradient)
-        grow_gradient(seg->dim, gradient, count, bits, grown);
+        grow_gradient(seg->dim, gradient, count, scratch->unread, s->grown);
     else
-        grow_random(rng_of(w, seg), (uint32_t)(seg->first_row + row), candidates, count, bits, grown);
-    move_group(w, seg, row, gone, inputs, grown, count);
+        grow_random(rng_of(w, seg), (uint32_t)(seg->first_row + row), candidates, count, scratch->unread, s->grown);
+    move_group(w, seg, row, count, s);
 }
 
 /* ---- unstructured ---- */
@@ -276,13 +267,11 @@ static void rewire_group(const rewire_work *w, hr_segment *seg, int64_t row, con
 /* Which connections of a block's rows go; how many. */
 static int64_t mark_block(const rewire_work *w, const hr_segment *seg, int64_t row, int64_t end, hr_tile_scratch *s, hr_rewire_part *part)
 {
-    float value[HR_FAN_IN_MAX];
-    uint64_t key[HR_FAN_IN_MAX];
     int64_t count = 0;
     for (int64_t r = row; r < end; r++) {
         const int64_t width = hr_row_width(seg, r);
-        part->weight += group_keys(w, seg, r, value, key) * hr_rows_scale(seg);
-        count += mark_pruned(w, width, key, width, s->gone + (seg->starts[r] - seg->starts[row]));
+        part->weight += group_keys(w, seg, r, s->slots) * hr_rows_scale(seg);
+        count += mark_pruned(w, width, s->slots->key, width, s->gone + (seg->starts[r] - seg->starts[row]));
     }
     part->slots += seg->starts[end] - seg->starts[row];
     part->moved += count;
@@ -311,8 +300,8 @@ static void count_rows(const rewire_work *w, const hr_segment *seg, int64_t row,
 /* The inputs of a row's new connections, merged with those that stay, and where each was in the block, -1: new. */
 static void merge_row(const rewire_work *w, const hr_segment *seg, int64_t row, int64_t r, uint32_t at, hr_tile_scratch *s)
 {
-    uint64_t bits[131072 / 64];
-    uint32_t inputs[HR_FAN_IN_MAX], grown[HR_FAN_IN_MAX];
+    uint64_t *bits = s->unread;
+    uint32_t *inputs = s->slots->inputs, *grown = s->slots->grown;
     const int64_t width = hr_row_width(seg, r), base = seg->starts[r] - seg->starts[row], count = s->new_count[r - row];
     int64_t kept = 0;
     (void)hr_fan_in_read(seg, r, inputs);
@@ -413,7 +402,7 @@ static void rewire_tile(const rewire_work *w, hr_segment *seg, hr_tile_step *s, 
         const int64_t n = smaller(rows - r, step);
         gradient_sizes(seg, s, rows, r, n, scratch);
         for (int64_t i = 0; i < n; i += seg->group)
-            rewire_group(w, seg, row + r + i, scratch->grow + (seg->group > 1 ? 0 : i) * s->x->dim_padded, part);
+            rewire_group(w, seg, row + r + i, scratch->grow + (seg->group > 1 ? 0 : i) * s->x->dim_padded, scratch, part);
     }
 }
 
@@ -431,7 +420,7 @@ static void rewire_block(void *arg, int64_t block, int worker)
     }
     if (w->r->grow == HR_GROW_RANDOM) {
         for (int64_t row = first > 0 ? first : 0; row < end; row += seg->group)
-            rewire_group(w, seg, row, NULL, part);
+            rewire_group(w, seg, row, NULL, &scratch, part);
         return;
     }
     hr_tile_step s;

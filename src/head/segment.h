@@ -119,6 +119,17 @@ typedef struct hr_backlog {
     int64_t *input, *at;
 } hr_backlog;
 
+/* What rewiring knows about the slots of one row, or of one group that shares its inputs; too much for a small thread's stack. */
+typedef struct hr_rewire_slots {
+    float value[HR_FAN_IN_MAX], size[HR_FAN_IN_MAX];
+    uint16_t draw[HR_FAN_IN_MAX];
+    uint64_t key[HR_FAN_IN_MAX];
+    uint32_t inputs[HR_FAN_IN_MAX], grown[HR_FAN_IN_MAX], fresh[HR_FAN_IN_MAX];
+    int32_t from[HR_FAN_IN_MAX];
+    uint8_t old[HR_FAN_IN_MAX * sizeof(float)];
+    bool gone[HR_FAN_IN_MAX];
+} hr_rewire_slots;
+
 enum { HR_LIST_STRIP = 16, HR_LINKS = 1024, HR_REWIRE_BINS = 4096, HR_GROW_ROWS = 8 };
 
 /* Scratch of one worker, as large as the largest segment needs (tile.c). T: labels of a tile; K: width, padded to HRK_DP. */
@@ -155,6 +166,8 @@ typedef struct hr_tile_scratch {
     bool dxt_used;
     /* rewiring */
     int64_t *histogram;   /* (HR_REWIRE_BINS) */
+    hr_rewire_slots *slots;
+    uint64_t *unread;     /* (dim / 64) columns that they do not read */
     float *grow;          /* (HR_GROW_ROWS, dim) sizes of the gradient at all columns */
     /* unstructured: the connections of a block, at most hr_block_connections: which go; what they become, and from where; what they were */
     bool *gone;

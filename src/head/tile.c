@@ -116,6 +116,8 @@ size_t hr_tile_scratch_make(uint8_t *memory, const hr_head_options *o, hr_tile_s
     TAKE(chains, single > 0 ? HR_LINKS * 16 : 0);
     TAKE(dxt, training * n.dxt * b);
     TAKE(histogram, o->rewire ? HR_REWIRE_BINS : 0);
+    TAKE(slots, o->rewire ? 1 : 0);
+    TAKE(unread, o->rewire ? (o->dim + 63) / 64 : 0);
     TAKE(grow, o->rewire ? HR_GROW_ROWS * pad(n.dxt, HRK_DP) : 0);
     TAKE(gone, n.connections);
     TAKE(new_input, n.connections);
@@ -319,7 +321,7 @@ void hr_tile_outputs(const hr_segment *seg, const hr_tile_step *s, int64_t row, 
     for (int64_t b = 0; b < s->x->rows; b++)
         for (int64_t t = 0; t < rows; t++) {
             const float z = fmaf(scale, scratch->g[hr_tile_place(t, b, rows)], s->bias ? s->bias[t] : s->bias_scalar);
-            h[b * s->units + s->axis_row + t] = s->relu && !(z > 0) ? 0 : z;
+            h[b * s->units + s->axis_row + t] = s->relu && z <= 0 ? 0 : z;
         }
 }
 

@@ -276,11 +276,31 @@ static void test_refused(void **state)
     free_problem(&p);
 }
 
+/* A unit of relu that is not a number stays so: the head that reads it must see it. */
+static void test_nan(void **state)
+{
+    (void)state;
+    problem p = make_problem(40, 70, 5);
+    hr_ctx *ctx = check_ctx(1, "auto");
+    hr_head_options o = layer_options(&p, "f32", 0);
+    hr_head *head;
+    check_ok(ctx, hr_head_create(ctx, &o, &head));
+    float *h = malloc((size_t)(p.B * p.L) * sizeof *h);
+    p.x[2 * p.D + 3] = NAN;
+    check_ok(ctx, hr_head_forward(head, p.B, p.x, h));
+    for (int64_t i = 0; i < p.B * p.L; i++)
+        assert_true(isnan(h[i]) == (i / p.L == 2));
+    free(h);
+    hr_head_destroy(head);
+    check_ctx_empty(ctx);
+    free_problem(&p);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_plain), cmocka_unit_test(test_same_bits), cmocka_unit_test(test_attached),
-        cmocka_unit_test(test_adam),  cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_adam),  cmocka_unit_test(test_refused),  cmocka_unit_test(test_nan),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
