@@ -11,6 +11,12 @@
 
 enum { HR_SHARDS_MAX = 64 };
 
+/* n, up to a multiple of `to`. */
+static inline int64_t hr_pad(int64_t n, int64_t to)
+{
+    return (n + to - 1) / to * to;
+}
+
 typedef struct hr_segment {
     hr_segment_options o;
     const struct hr_family *family;

@@ -13,11 +13,6 @@ enum { GAP = 0 };
 #define FORBID(p, bytes) (void)(p)
 #endif
 
-static int64_t pad(int64_t n, int64_t to)
-{
-    return (n + to - 1) / to * to;
-}
-
 /* ---- scratch ---- */
 
 /* What the largest segment of a head asks of each array. */
@@ -40,7 +35,7 @@ static needs measure(const hr_head_options *o, bool lists)
     needs n = {.labels = lists ? HR_BACKLOG_LABELS : 0};
     for (int i = 0; i < o->num_segments; i++) {
         const hr_segment seg = hr_segment_make(o, i);
-        const int64_t t = o->sparse_x ? 1 : seg.family->tile_rows(&seg.o, seg.dim), k = pad(seg.width, HRK_DP); /* or label by label */
+        const int64_t t = o->sparse_x ? 1 : seg.family->tile_rows(&seg.o, seg.dim), k = hr_pad(seg.width, HRK_DP); /* or label by label */
         n.tile = larger(n.tile, t);
         n.width = larger(n.width, k);
         n.weights = larger(n.weights, t * k);
@@ -76,7 +71,7 @@ size_t hr_tile_scratch_make(uint8_t *memory, const hr_head_options *o, hr_tile_s
 {
     const bool lists = wants_lists(o);
     const needs n = measure(o, lists);
-    const int64_t t = n.tile, b = pad(o->max_batch, HRK_BP), b64 = pad(o->max_batch, HRK_IP);
+    const int64_t t = n.tile, b = hr_pad(o->max_batch, HRK_BP), b64 = hr_pad(o->max_batch, HRK_IP);
     const int64_t entries = lists ? hr_lists_capacity(t, o->max_batch, n.labels) : 0, strip = lists ? HR_LIST_STRIP * b : 0;
     const int64_t training = o->training || o->loss == HR_LOSS_GIVEN, pairs = o->training && o->arith == HR_ARITH_BF16;
     const int64_t grouped = n.shared > 0 ? n.width : 0, single = training && n.links > 0 ? n.links : 0;
@@ -99,7 +94,7 @@ size_t hr_tile_scratch_make(uint8_t *memory, const hr_head_options *o, hr_tile_s
     TAKE(w_by_label, pairs * (t + 1) / 2 * n.width);
     TAKE(g_by_row, pairs * t * b / 2);
     TAKE(g_by_label, pairs * (t + 1) / 2 * b);
-    TAKE(wq, larger(n.weights, pad(o->dim, HRK_QP))); /* also a row of X on its way to int8 (hr_head_pack) */
+    TAKE(wq, larger(n.weights, hr_pad(o->dim, HRK_QP))); /* also a row of X on its way to int8 (hr_head_pack) */
     TAKE(w_scale, t);
     TAKE(w_sum, t);
     TAKE(w_size, t);
@@ -118,7 +113,7 @@ size_t hr_tile_scratch_make(uint8_t *memory, const hr_head_options *o, hr_tile_s
     TAKE(histogram, o->rewire ? HR_REWIRE_BINS : 0);
     TAKE(slots, o->rewire ? 1 : 0);
     TAKE(unread, o->rewire ? (o->dim + 63) / 64 : 0);
-    TAKE(grow, o->rewire ? HR_GROW_ROWS * pad(n.dxt, HRK_DP) : 0);
+    TAKE(grow, o->rewire ? HR_GROW_ROWS * hr_pad(n.dxt, HRK_DP) : 0);
     TAKE(gone, n.connections);
     TAKE(new_input, n.connections);
     TAKE(old, n.connections);
@@ -155,7 +150,7 @@ static float row_scale(const hr_segment *seg, int64_t row)
 
 void hr_tile_int8_weights(const hr_segment *seg, const hrk_table *k, int64_t row, int64_t rows, bool with_error, hr_tile_scratch *s)
 {
-    const int64_t width_q = pad(seg->width, HRK_QP);
+    const int64_t width_q = hr_pad(seg->width, HRK_QP);
     for (int64_t r = 0; r < rows; r++) {
         int8_t *q = s->wq + r * width_q;
         const int64_t width = hr_row_width(seg, row + r);
