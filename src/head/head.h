@@ -123,7 +123,7 @@ typedef struct hr_rewire {
     hr_prune prune;
     hr_grow grow;
     float amount;
-    float init;                 /* new weights start uniform in +-init; 0: at zero. Optimizer state starts at zero */
+    float init;                 /* new weights start uniform in +-init (i8r: no larger than the row's scale holds); 0: at zero. State starts at zero */
     uint64_t step;
     const hr_head_batch *batch; /* HR_GROW_GRADIENT */
 } hr_rewire;

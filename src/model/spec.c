@@ -135,8 +135,8 @@ static hr_status rewiring(const hr_config *c, hr_head_options *o)
     o->rewire = hr_config_choice(c, "head.rewire") != 0;
     const hr_family_id family = o->segment[o->num_segments - 1].family;
     if (o->rewire && family == HR_FAMILY_DENSE)
-        return hr_fail(hr_config_ctx(c), HR_ERR_CONFIG, "head.rewire=%s moves the connections of a sparse head; set head.family=fan_in or "
-                       "head.rewire=none", hr_config_text(c, "head.rewire"));
+        return hr_fail(hr_config_ctx(c), HR_ERR_CONFIG, "head.rewire=%s moves the connections of sparse rows, and there are none; set "
+                       "head.family=fan_in and head.dense_ratio below 1, or head.rewire=none", hr_config_text(c, "head.rewire"));
     if (o->rewire && family == HR_FAMILY_UNSTRUCTURED && hr_config_choice(c, "head.rewire") == 2)
         return hr_fail(hr_config_ctx(c), HR_ERR_CONFIG, "head.rewire=gradient is not defined with head.family=unstructured; set "
                        "head.rewire=random");
