@@ -14,7 +14,7 @@ from table import load
 
 WIDTH, HEIGHT, LEFT, TOP, GAP = 340, 250, 56, 74, 62
 KINDS = {"dense": "#222222", "fan-in": "#3b7dd8", "shared": "#d9541e", "head and tail": "#2a9d6e", "unstructured": "#888888",
-         "layer, bottleneck": "#c2408f"}
+         "layer, bottleneck": "#c2408f", "narrower": "#b08a00"}
 STYLE = """
   text { font: 11px system-ui, sans-serif; fill: #222; } .title { font-size: 14px; font-weight: 600; } .quiet { fill: #666; }
   .name { font-weight: 600; } .grid { stroke: #ddd; } .front { stroke: #999; stroke-dasharray: 4 3; fill: none; } .back { fill: #fff; }
@@ -25,6 +25,8 @@ STYLE = """
 
 def kind(setup):
     words = setup["setup"]
+    if setup["name"].startswith("narrow"):
+        return "narrower"
     if setup["layer"]:
         return "layer, bottleneck"
     if "%" in words or "the same" in words:

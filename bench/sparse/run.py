@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 
-from rows import DATA, rows
+from rows import DATA, rows, seeds
 
 
 def headroom(args, *command):
@@ -96,7 +96,7 @@ def main():
         for setup in rows():
             for name, data in (d.split("=", 1) for d in args.data):
                 keys = f"{DATA[name][0]} {setup['keys']} head.lr={DATA[name][1] * setup['factor']:.6g} seed={seed}"
-                if seed > setup["seeds"] or args.only not in f"{name} {setup['name']}":
+                if seed > seeds(name, setup) or args.only not in f"{name} {setup['name']}":
                     continue
                 if (name, setup["name"], seed, keys) in done_already(args.out):
                     continue
