@@ -3,6 +3,8 @@
 #ifndef HR_BASE_RNG_H
 #define HR_BASE_RNG_H
 
+#include "base/inline.h"
+
 #include <stdint.h>
 
 enum {
@@ -22,7 +24,7 @@ typedef struct hr_rng {
     uint32_t k0, k1, c2, c3;
 } hr_rng;
 
-static inline hr_rng hr_rng_make(uint64_t seed, uint64_t step, unsigned tensor, unsigned stream)
+HR_INLINE hr_rng hr_rng_make(uint64_t seed, uint64_t step, unsigned tensor, unsigned stream)
 {
     return (hr_rng){
         .k0 = (uint32_t)seed,
@@ -39,7 +41,7 @@ static inline hr_rng hr_rng_make(uint64_t seed, uint64_t step, unsigned tensor, 
 #define HR_PHILOX_W1 0xBB67AE85u
 
 /* The 128 bits at counter (c0, c1): out[0..3]. */
-static inline void hr_rng_block(hr_rng rng, uint32_t c0, uint32_t c1, uint32_t out[4])
+HR_INLINE void hr_rng_block(hr_rng rng, uint32_t c0, uint32_t c1, uint32_t out[4])
 {
     uint32_t c2 = rng.c2, c3 = rng.c3, k0 = rng.k0, k1 = rng.k1;
     for (int round = 0; round < HR_PHILOX_ROUNDS; round++) {
@@ -59,7 +61,7 @@ static inline void hr_rng_block(hr_rng rng, uint32_t c0, uint32_t c1, uint32_t o
 }
 
 /* The 16-bit draw of element (row, column): eight draws to a block, low half of word 0 first. */
-static inline uint16_t hr_rng_draw16(hr_rng rng, uint32_t row, uint32_t column)
+HR_INLINE uint16_t hr_rng_draw16(hr_rng rng, uint32_t row, uint32_t column)
 {
     uint32_t w[4];
     hr_rng_block(rng, row, column / 8, w);

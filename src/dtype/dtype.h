@@ -12,6 +12,8 @@
 #ifndef HR_DTYPE_DTYPE_H
 #define HR_DTYPE_DTYPE_H
 
+#include "base/inline.h"
+
 #include <math.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -35,20 +37,20 @@ const char *hr_dtype_name(hr_dtype dtype, char name[8]);
 
 typedef enum hr_rounding { HR_ROUND_STOCHASTIC, HR_ROUND_NEAREST, HR_ROUND_ELMO } hr_rounding;
 
-static inline uint32_t hr_f32_bits(float v)
+HR_INLINE uint32_t hr_f32_bits(float v)
 {
     uint32_t u;
     memcpy(&u, &v, 4);
     return u;
 }
-static inline float hr_bits_f32(uint32_t u)
+HR_INLINE float hr_bits_f32(uint32_t u)
 {
     float v;
     memcpy(&v, &u, 4);
     return v;
 }
 /* mask ? a : b, without a branch; mask is 0 or 1 */
-static inline uint32_t hr_pick(uint32_t mask, uint32_t a, uint32_t b)
+HR_INLINE uint32_t hr_pick(uint32_t mask, uint32_t a, uint32_t b)
 {
     uint32_t m = 0u - mask;
     return (a & m) | (b & ~m);
@@ -67,14 +69,14 @@ typedef struct hr_grid {
 #define HR_GRID_E4M3 ((hr_grid){3, -6, 448.0f})
 #define HR_GRID_E5M2 ((hr_grid){2, -14, 57344.0f})
 /* An emulated format: bias 2^(X-1) - 1, all codes finite. */
-static inline hr_grid hr_grid_exmy(int exp_bits, int man_bits)
+HR_INLINE hr_grid hr_grid_exmy(int exp_bits, int man_bits)
 {
     int bias = (1 << (exp_bits - 1)) - 1, top = (1 << exp_bits) - 1 - bias;
     return (hr_grid){man_bits, 1 - bias, ldexpf(2.0f - ldexpf(1.0f, -man_bits), top)};
 }
 
 /* +0 for both zeros, and the finite range: the last two steps of every rounding. NaN stays NaN. */
-static inline float hr_saturate(float v, float max)
+HR_INLINE float hr_saturate(float v, float max)
 {
     v = v > max ? max : v;
     v = v < -max ? -max : v;
@@ -84,7 +86,7 @@ static inline float hr_saturate(float v, float max)
 /* Stochastic rounding of v to the grid with the 16-bit draw r (contracts: docs/numerics.md section 2).
  * Below the smallest normal, adding k = copysign(2^emin, v) aligns the mantissa with the subnormal grid,
  * so one code path is right in both ranges. */
-static inline float hr_round_sr(float v, uint32_t r, hr_grid g)
+HR_INLINE float hr_round_sr(float v, uint32_t r, hr_grid g)
 {
     const int n = 23 - g.man; /* dropped bits */
     const uint32_t smallest = (uint32_t)(127 + g.emin) << 23, bits = hr_f32_bits(v);
@@ -98,7 +100,7 @@ static inline float hr_round_sr(float v, uint32_t r, hr_grid g)
 
 /* Round to nearest, ties to even. Below 2^emin one addition of 1.5 * 2^(23 + emin - man) does it: the sum's last place
  * is the subnormal grid, and the hardware rounds to nearest. (Aligning first, as hr_round_sr does, would round twice.) */
-static inline float hr_round_nearest(float v, hr_grid g)
+HR_INLINE float hr_round_nearest(float v, hr_grid g)
 {
     const int n = 23 - g.man;
     const uint32_t smallest = (uint32_t)(127 + g.emin) << 23, bits = hr_f32_bits(v);
@@ -111,7 +113,7 @@ static inline float hr_round_nearest(float v, hr_grid g)
 
 /* Rounding as ELMO's code does it: dither on the fp32 mantissa, clear, then to nearest. Right for normal numbers;
  * below 2^emin the fp32 mantissa is finer than the grid and the result is nearly that of `nearest`. */
-static inline float hr_round_elmo(float v, uint32_t r, hr_grid g)
+HR_INLINE float hr_round_elmo(float v, uint32_t r, hr_grid g)
 {
     const int n = 23 - g.man;
     uint32_t u = hr_f32_bits(v);
@@ -122,18 +124,18 @@ static inline float hr_round_elmo(float v, uint32_t r, hr_grid g)
 
 /* ---- codes: exact both ways for numbers on the grid ---- */
 
-static inline float hr_bf16_decode(uint16_t c)
+HR_INLINE float hr_bf16_decode(uint16_t c)
 {
     return hr_bits_f32((uint32_t)c << 16);
 }
-static inline uint16_t hr_bf16_encode(float on_grid)
+HR_INLINE uint16_t hr_bf16_encode(float on_grid)
 {
     return (uint16_t)(hr_f32_bits(on_grid) >> 16);
 }
 
 /* A small float with a `man`-bit mantissa and bias -(emin-1): code bits below the sign go to the top of an f32, where
  * subnormals of the small format become ordinary numbers by one subtraction (no f32 subnormal is ever formed). */
-static inline float hr_small_decode(uint32_t magnitude, uint32_t negative, int man, int emin)
+HR_INLINE float hr_small_decode(uint32_t magnitude, uint32_t negative, int man, int emin)
 {
     const uint32_t normal = (magnitude << (23 - man)) + ((uint32_t)(127 + emin - 1) << 23);
     const float k = hr_bits_f32((uint32_t)(127 + emin) << 23);
@@ -143,7 +145,7 @@ static inline float hr_small_decode(uint32_t magnitude, uint32_t negative, int m
     const uint32_t is_low = magnitude < (1u << man);
     return hr_bits_f32(hr_pick(is_low, hr_f32_bits(low), normal) | negative << 31);
 }
-static inline uint32_t hr_small_encode(float on_grid, int man, int emin)
+HR_INLINE uint32_t hr_small_encode(float on_grid, int man, int emin)
 {
     const uint32_t bits = hr_f32_bits(on_grid), sign = bits >> 31, abs = bits & 0x7fffffffu;
     const uint32_t smallest = (uint32_t)(127 + emin) << 23;
@@ -152,39 +154,39 @@ static inline uint32_t hr_small_encode(float on_grid, int man, int emin)
     return hr_pick(abs < smallest, low, normal) | sign << 31; /* sign in the top bit: the caller places it */
 }
 
-static inline float hr_e4m3_decode(uint8_t c)
+HR_INLINE float hr_e4m3_decode(uint8_t c)
 {
     return hr_small_decode(c & 0x7fu, c >> 7, 3, -6);
 }
-static inline uint8_t hr_e4m3_encode(float on_grid)
+HR_INLINE uint8_t hr_e4m3_encode(float on_grid)
 {
     uint32_t e = hr_small_encode(on_grid, 3, -6);
     return (uint8_t)((e & 0x7f) | e >> 24);
 }
-static inline float hr_e5m2_decode(uint8_t c)
+HR_INLINE float hr_e5m2_decode(uint8_t c)
 {
     return hr_small_decode(c & 0x7fu, c >> 7, 2, -14);
 }
-static inline uint8_t hr_e5m2_encode(float on_grid)
+HR_INLINE uint8_t hr_e5m2_encode(float on_grid)
 {
     uint32_t e = hr_small_encode(on_grid, 2, -14);
     return (uint8_t)((e & 0x7f) | e >> 24);
 }
-static inline float hr_f16_decode(uint16_t c)
+HR_INLINE float hr_f16_decode(uint16_t c)
 {
     return hr_small_decode(c & 0x7fffu, c >> 15, 10, -14);
 }
-static inline uint16_t hr_f16_encode(float on_grid)
+HR_INLINE uint16_t hr_f16_encode(float on_grid)
 {
     uint32_t e = hr_small_encode(on_grid, 10, -14);
     return (uint16_t)((e & 0x7fff) | e >> 16);
 }
-static inline float hr_exmy_decode(uint8_t c, int exp_bits, int man_bits)
+HR_INLINE float hr_exmy_decode(uint8_t c, int exp_bits, int man_bits)
 {
     const int bits = exp_bits + man_bits;
     return hr_small_decode(c & ((1u << bits) - 1), (uint32_t)c >> bits & 1, man_bits, 2 - (1 << (exp_bits - 1)));
 }
-static inline uint8_t hr_exmy_encode(float on_grid, int exp_bits, int man_bits)
+HR_INLINE uint8_t hr_exmy_encode(float on_grid, int exp_bits, int man_bits)
 {
     const int bits = exp_bits + man_bits;
     uint32_t e = hr_small_encode(on_grid, man_bits, 2 - (1 << (exp_bits - 1)));
@@ -192,14 +194,14 @@ static inline uint8_t hr_exmy_encode(float on_grid, int exp_bits, int man_bits)
 }
 
 /* i8r: a row of int8 with one scale; q = floor(v/scale + (r + 1/2)/65536), within +-127. */
-static inline int8_t hr_i8r_round_sr(float v, float inv_scale, uint32_t r)
+HR_INLINE int8_t hr_i8r_round_sr(float v, float inv_scale, uint32_t r)
 {
     float q = floorf(v * inv_scale + ((float)r + 0.5f) * 0x1p-16f);
     q = q > 127.0f ? 127.0f : q;
     q = q < -127.0f ? -127.0f : q;
     return (int8_t)q;
 }
-static inline int8_t hr_i8r_round_nearest(float v, float inv_scale)
+HR_INLINE int8_t hr_i8r_round_nearest(float v, float inv_scale)
 {
     float q = v * inv_scale;
     q = q > 127.0f ? 127.0f : q;

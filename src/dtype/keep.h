@@ -9,7 +9,7 @@
 /* A negative of sigmoid g at (label, batch row b): g when g >= tau, else tau with probability g / tau, else 0. The uniform
  * number has 48 bits: `draw`, the 16-bit draw of stream 2, decides all but one entry in 65,536; then 32 bits of stream 3
  * (`refine`) follow. (16 bits alone would bias the sum over millions of labels by tens of percent.) tau = 0 keeps everything. */
-static inline float hr_keep(float g, float tau, uint32_t draw, hr_rng refine, uint32_t label, uint32_t b)
+HR_INLINE float hr_keep(float g, float tau, uint32_t draw, hr_rng refine, uint32_t label, uint32_t b)
 {
     if (!(g < tau))
         return g;

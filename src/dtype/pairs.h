@@ -9,14 +9,14 @@
 #include "dtype/dtype.h"
 
 /* bf16 to nearest even, 0 below 2^-50; v is finite. */
-static inline uint32_t hr_bf16_operand(float v)
+HR_INLINE uint32_t hr_bf16_operand(float v)
 {
     const uint32_t u = hr_f32_bits(v), r = (u + 0x7fffu + (u >> 16 & 1)) >> 16;
     return hr_pick((u & 0x7fffffffu) < 0x26800000u, 0, r);
 }
 
 /* c + hi * hi + lo * lo */
-static inline float hr_pair_dot(uint32_t a, uint32_t b, float c)
+HR_INLINE float hr_pair_dot(uint32_t a, uint32_t b, float c)
 {
     const float hi = fmaf(hr_bits_f32(a & 0xffff0000u), hr_bits_f32(b & 0xffff0000u), c);
     return fmaf(hr_bits_f32(a << 16), hr_bits_f32(b << 16), hi);

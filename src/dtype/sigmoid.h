@@ -6,7 +6,7 @@
 #include "dtype/dtype.h"
 
 /* e^z for |z| <= 80; z is clamped there, so neither overflow nor a subnormal appears. */
-static inline float hr_exp(float z)
+HR_INLINE float hr_exp(float z)
 {
     z = z > 80.0f ? 80.0f : z;
     z = z < -80.0f ? -80.0f : z;
@@ -27,7 +27,7 @@ static inline float hr_exp(float z)
     return hr_bits_f32(hr_f32_bits(p) + ((hr_f32_bits(t) - hr_f32_bits(magic)) << 23));
 }
 
-static inline float hr_sigmoid(float z)
+HR_INLINE float hr_sigmoid(float z)
 {
     const float e = hr_exp(z);
     return e / (1.0f + e);
