@@ -9,6 +9,7 @@
 
 enum {
     HR_STREAM_ROUND = 0,       /* stochastic rounding of weights */
+    HR_STREAM_SKIP = 1,        /* the coin of a row that may be skipped */
     HR_STREAM_SPARSE = 2,      /* gradient sparsification: the first 16 bits */
     HR_STREAM_REFINE = 3,      /* and the 32 bits that follow them when those do not decide */
     HR_STREAM_DROPOUT = 4,
