@@ -275,12 +275,12 @@ double hr_head_loss_factor(const hr_head_options *o, const hr_head_batch *batch)
     }
 }
 
-/* How much of |x|^2 a label sees: all, or of columns drawn at random its share, for which twice the mean is allowed. Connections that move
- * may gather at the few columns that carry most of it. */
+/* How much of |x|^2 a label sees: all, or of columns drawn at random its share, for which twice the mean is allowed; four times where
+ * connections move, since they gather at the columns that carry more. */
 static float seen(const hr_head_options *o, const hr_segment *seg)
 {
-    const float share = 2.0f * (float)seg->width / (float)o->dim;
-    return seg->o.family == HR_FAMILY_FAN_IN && !o->rewire && share < 1 ? share : 1;
+    const float share = (o->rewire ? 4.0f : 2.0f) * (float)seg->width / (float)o->dim;
+    return seg->o.family == HR_FAMILY_FAN_IN && share < 1 ? share : 1;
 }
 
 /* The threshold of the sparse gradient. What matters is how far one kept entry moves its own logit, lr tau |x|^2: at most KAPPA

@@ -331,11 +331,45 @@ static void test_state(void **state)
     free_problem(&p);
 }
 
+/* tau=auto reckons with the share of |x|^2 that a label sees: twice the mean of random columns, four times when they move. */
+static void test_tau(void **state)
+{
+    (void)state;
+    problem p = make_problem(2500, 70, 20);
+    float norm2 = 0;
+    for (int64_t b = 0; b < p.B; b++) {
+        float sum = 0;
+        for (int64_t d = 0; d < p.D; d++)
+            sum += p.x[b * p.D + d] * p.x[b * p.D + d];
+        norm2 = fmaxf(norm2, sum);
+    }
+    for (int rewire = 0; rewire < 2; rewire++)
+        for (int64_t fan_in = 7; fan_in <= 70; fan_in += 63) {
+            hr_ctx *ctx = check_ctx(1, "auto");
+            hr_head_options o = fan_options(&p, "e4m3", HR_ROUND_STOCHASTIC, (form){"", fan_in, 1});
+            o.gradient = HR_GRADIENT_SPARSE;
+            o.tau = -1;
+            o.lr_peak = 5;
+            o.rewire = rewire;
+            hr_head *head;
+            check_ok(ctx, hr_head_create(ctx, &o, &head));
+            const hr_head_batch batch = batch_of(&p);
+            float *dx = malloc((size_t)(p.B * p.D) * sizeof *dx);
+            check_ok(ctx, hr_head_step(head, &batch, 1, 0, dx, NULL));
+            const double share = fan_in == 70 ? 1 : rewire ? 0.4 : 0.2, expected = 0.1 / (5 * share * (double)norm2);
+            assert_true(fabs((double)hr_head_last_counts(head).tau - expected) < 1e-5 * expected && expected < 0.05);
+            free(dx);
+            hr_head_destroy(head);
+            check_ctx_empty(ctx);
+        }
+    free_problem(&p);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_rewire),          cmocka_unit_test(test_rewire_unstructured), cmocka_unit_test(test_rewire_extremes),
-        cmocka_unit_test(test_rewire_same_bits), cmocka_unit_test(test_state),
+        cmocka_unit_test(test_rewire_same_bits), cmocka_unit_test(test_state), cmocka_unit_test(test_tau),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
