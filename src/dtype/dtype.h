@@ -29,11 +29,19 @@ typedef struct hr_dtype {
     size_t bytes;
 } hr_dtype;
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 /* Parses "bf16", "e3m4", ...; false for anything else. eXmY: 2 <= X, 1 <= Y, X + Y <= 7. "e4m3" and "e5m2" are the
  * standard types; their emulated twins without NaN do not exist. */
 bool hr_dtype_parse(const char *name, hr_dtype *out);
 /* Writes the name into `name` (at least 8 bytes) and returns it. */
 const char *hr_dtype_name(hr_dtype dtype, char name[8]);
+
+#ifdef __cplusplus
+}
+#endif
 
 typedef enum hr_rounding { HR_ROUND_STOCHASTIC, HR_ROUND_NEAREST, HR_ROUND_ELMO } hr_rounding;
 
@@ -211,6 +219,10 @@ HR_INLINE int8_t hr_i8r_round_nearest(float v, float inv_scale)
 
 /* ---- one number of any float format, for code that is not hot ---- */
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 /* The grid of a float format; not for HR_F32 and HR_I8R. */
 hr_grid hr_dtype_grid(hr_dtype dtype);
 /* v rounded to the format (not HR_I8R); `draw` is unused by `nearest`. HR_F32: v itself, -0 becomes +0. */
@@ -218,5 +230,9 @@ float hr_dtype_round(hr_dtype dtype, hr_rounding rounding, float v, uint16_t dra
 /* Reads and writes element i of an array of codes; `scale` is the row scale of i8r, else ignored. */
 float hr_dtype_load(hr_dtype dtype, const void *codes, int64_t i, float scale);
 void hr_dtype_store(hr_dtype dtype, void *codes, int64_t i, float on_grid, float scale);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

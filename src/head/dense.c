@@ -120,7 +120,7 @@ static void lists_begin(const hr_deferred *d, hr_tile_scratch *scratch)
         d->step.k->sparse_absmax(&l, x->xp + q * x->rows * HRK_DP, columns_of(seg, q), (int8_t *)panel_codes(seg, q), seg->pitch, args,
                                  b->fresh + d->first);
     for (int64_t m = d->first; m < d->last; m++)
-        *hr_segment_scale(seg, b->label[m]) = b->fresh[m] = hr_rows_fresh_scale(b->old[m], b->fresh[m], args);
+        *hr_segment_scale(seg, b->label[m]) = b->fresh[m] = hr_i8r_fresh_scale(b->old[m], b->fresh[m], args.step);
 }
 
 /* The draws of a few labels for one panel; i8r rows whose scale changes have a stream of their own. */

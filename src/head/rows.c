@@ -202,13 +202,13 @@ static void apply_adam(hr_segment *seg, const hr_tile_step *s, int64_t row, floa
     const uint32_t label = (uint32_t)(seg->first_row + row);
     for (int64_t d = 0, n = hr_row_width(seg, row); d < n; d++) {
         float m = hr_dtype_load(o->state_dtype, first, d, 1.0f), v = hr_dtype_load(o->state_dtype, second, d, 1.0f);
-        m = fmaf(1.0f - o->beta1, dw[d] - m, m);
-        v = fmaf(1.0f - o->beta2, dw[d] * dw[d] - v, v);
+        m = hr_adam_first(s->adam, m, dw[d]);
+        v = hr_adam_second(s->adam, v, dw[d]);
         m = hr_dtype_round(o->state_dtype, HR_ROUND_STOCHASTIC, m, hr_rng_draw16(s->momentum_rng, label, (uint32_t)d));
         v = hr_dtype_round(o->state_dtype, HR_ROUND_STOCHASTIC, v, hr_rng_draw16(s->second_rng, label, (uint32_t)d));
         hr_dtype_store(o->state_dtype, first, d, m, 1.0f);
         hr_dtype_store(o->state_dtype, second, d, v, 1.0f);
-        dw[d] = m * s->adam_rate / (sqrtf(v) * s->adam_scale + o->eps);
+        dw[d] = hr_adam_direction(s->adam, m, v);
     }
 }
 
@@ -227,17 +227,6 @@ static void update_kahan(hr_segment *seg, int64_t row, const float *dw, hrk_sgd_
     }
 }
 
-/* It grows by a power of two when the largest new weight would not fit, and shrinks, exactly, when four times finer would still
- * fit. Step 0 leaves everything as it is. */
-float hr_rows_fresh_scale(float scale, float most, hrk_sgd_args args)
-{
-    while (most > 127.0f * scale)
-        scale *= 2.0f;
-    while (args.step != 0 && most < 31.0f * scale && most > 0 && scale > 0x1p-40f)
-        scale *= 0.5f;
-    return scale;
-}
-
 /* A rescaled row is rounded by stream 9. */
 static void update_i8r(hr_segment *seg, const hr_tile_step *s, int64_t row, const float *dw, hrk_sgd_args args,
                        hr_tile_scratch *scratch)
@@ -245,7 +234,7 @@ static void update_i8r(hr_segment *seg, const hr_tile_step *s, int64_t row, cons
     int8_t *codes = (int8_t *)hr_segment_row(seg, row);
     const int64_t width = hr_row_width(seg, row);
     float *scale = hr_segment_scale(seg, row);
-    const float fresh = hr_rows_fresh_scale(*scale, s->k->absmax_i8r(width, codes, *scale, dw, args), args);
+    const float fresh = hr_i8r_fresh_scale(*scale, s->k->absmax_i8r(width, codes, *scale, dw, args), args.step);
     const hr_rng rng = fresh == *scale ? s->rng : s->rescale_rng;
     if (args.rounding != HR_ROUND_NEAREST)
         s->k->draws(rng, (uint32_t)(seg->first_row + row), width, scratch->draws);

@@ -4,6 +4,7 @@
 #define HR_HEAD_SEGMENT_H
 
 #include "head/head.h"
+#include "dtype/update.h"
 #include "kernels/kernels.h"
 
 #include <math.h>
@@ -197,7 +198,7 @@ typedef struct hr_tile_step {
     bool eager, low_precision;
     float lr, weight_decay, new_alpha;
     hr_rng rng, momentum_rng, second_rng, rescale_rng;
-    float adam_rate, adam_scale;    /* 1 / (1 - beta1^t), 1 / sqrt(1 - beta2^t) */
+    hr_adam_law adam;
     const float *h, *dh;            /* HR_LOSS_GIVEN: (B, units) of the whole batch */
     int64_t units;
     bool relu;
@@ -274,7 +275,6 @@ void hr_rows_decode(const hr_segment *seg, const hrk_table *k, int64_t row, floa
 /* The arguments of the SGD kernels for this step. */
 hrk_sgd_args hr_rows_sgd_args(const hr_segment *seg, const hr_tile_step *step);
 /* The row scale of i8r after an update whose largest |v| is `most`. */
-float hr_rows_fresh_scale(float scale, float most, hrk_sgd_args args);
 /* The update of one row from its dW (K), which is overwritten. */
 void hr_rows_update(hr_segment *seg, const hr_tile_step *step, int64_t row, float *dw, hr_tile_scratch *scratch);
 /* Whether rows must be updated as a whole: row scale, compensation, momentum. */

@@ -13,7 +13,8 @@ typedef struct step_work {
     bool want_loss;
     int64_t first_group; /* of the chunk */
     float gscale;
-    float new_alpha[HR_SEGMENTS_MAX], adam_rate[HR_SEGMENTS_MAX], adam_scale[HR_SEGMENTS_MAX];
+    float new_alpha[HR_SEGMENTS_MAX];
+    hr_adam_law adam[HR_SEGMENTS_MAX];
     int64_t chunk;       /* its number */
 } step_work;
 
@@ -72,8 +73,7 @@ static void run_block(const step_work *work, int64_t block, float *dx, hr_tile_s
         s.lr = work->lr;
         s.weight_decay = o->weight_decay;
         s.new_alpha = work->new_alpha[t.segment];
-        s.adam_rate = work->adam_rate[t.segment];
-        s.adam_scale = work->adam_scale[t.segment];
+        s.adam = work->adam[t.segment];
         s.rng = hr_rng_make(o->seed, work->step, seg->tensor, HR_STREAM_ROUND);
         s.sparse_rng = hr_rng_make(o->seed, work->step, seg->tensor, HR_STREAM_SPARSE);
         s.refine_rng = hr_rng_make(o->seed, work->step, seg->tensor, HR_STREAM_REFINE);
@@ -324,8 +324,9 @@ hr_status hr_head_step(hr_head *head, const hr_head_batch *batch, float lr, uint
                       .gscale = (float)hr_head_loss_factor(&head->o, batch)};
     for (int i = 0; i < head->o.num_segments; i++) {
         const double t = (double)step + 1;
-        work.adam_rate[i] = (float)(1 / (1 - pow(head->o.segment[i].beta1, t)));
-        work.adam_scale[i] = (float)(1 / sqrt(1 - pow(head->o.segment[i].beta2, t)));
+        const hr_segment_options *s = &head->o.segment[i];
+        work.adam[i] = (hr_adam_law){.beta1 = s->beta1, .beta2 = s->beta2, .eps = s->eps, .rate = (float)(1 / (1 - pow(s->beta1, t))),
+                                     .scale = (float)(1 / sqrt(1 - pow(s->beta2, t)))};
         const float decay = lr * head->o.segment[i].lr_scale * head->o.weight_decay;
         if (!(decay < 0.5f))
             return hr_fail(head->ctx, HR_ERR_NUMERIC, "head: learning rate times weight decay is %g, expected below 0.5",

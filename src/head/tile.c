@@ -282,18 +282,18 @@ static void update_tile_by_rows(hr_segment *seg, const hr_tile_step *s, int64_t 
 }
 
 /* Adam's step for a gradient; the moments are f32. */
-static float adam_bias(const hr_segment *seg, const hr_tile_step *s, int64_t t, float g)
+static float adam_bias(const hr_tile_step *s, int64_t t, float g)
 {
     float *m = &s->bias_m[t], *v = &s->bias_v[t];
-    *m = fmaf(1.0f - seg->o.beta1, g - *m, *m);
-    *v = fmaf(1.0f - seg->o.beta2, g * g - *v, *v);
-    return *m * s->adam_rate / (sqrtf(*v) * s->adam_scale + seg->o.eps);
+    *m = hr_adam_first(s->adam, *m, g);
+    *v = hr_adam_second(s->adam, *v, g);
+    return hr_adam_direction(s->adam, *m, *v);
 }
 
 void hr_tile_update_bias(const hr_segment *seg, const hr_tile_step *s, int64_t t, float sum)
 {
     if (seg->o.optimizer == HR_HEAD_ADAM)
-        sum = adam_bias(seg, s, t, sum);
+        sum = adam_bias(s, t, sum);
     s->bias[t] = fmaf(-s->lr * seg->o.lr_scale, sum, s->bias[t]);
 }
 
