@@ -426,6 +426,20 @@ static hr_status copy_out(hr_checkpoint *ck, uint8_t *to, const uint8_t *from, s
     return HR_OK;
 }
 
+/* The same for rows that go elsewhere. */
+static hr_status put_out(hr_checkpoint *ck, const hr_tensor *into, int64_t row, const hr_tensor *from, size_t row_bytes)
+{
+    const int64_t most = row_bytes < COPY_PIECE ? (int64_t)(COPY_PIECE / row_bytes) : 1;
+    for (int64_t at = 0, n; at < from->rows; at += n) {
+        const uint8_t *p = (const uint8_t *)from->data + (size_t)at * row_bytes;
+        n = from->rows - at < most ? from->rows - at : most;
+        HR_TRY(hr_checkpoint_verify(ck, p, (size_t)n * row_bytes));
+        HR_TRY(into->far->put(into->owner, into->part, row + at, n, row_bytes, p));
+        hr_map_drop(p, (size_t)n * row_bytes);
+    }
+    return HR_OK;
+}
+
 hr_status hr_checkpoint_load(hr_checkpoint *ck, const hr_tensor *into)
 {
     int64_t row = 0;
@@ -438,7 +452,10 @@ hr_status hr_checkpoint_load(hr_checkpoint *ck, const hr_tensor *into)
             return hr_fail(ck->ctx, HR_ERR_DATA, "%s: tensor \"%s\" is %s (%lld rows, %lld columns), expected %s (%lld, %lld)",
                            ck->path, t.name, hr_tensor_type_name(t.type), (long long)(row + t.rows), (long long)t.cols,
                            hr_tensor_type_name(into->type), (long long)into->rows, (long long)into->cols);
-        HR_TRY(copy_out(ck, (uint8_t *)into->data + (size_t)row * row_bytes, t.data, (size_t)t.rows * row_bytes));
+        if (into->far)
+            HR_TRY(put_out(ck, into, row, &t, row_bytes));
+        else
+            HR_TRY(copy_out(ck, (uint8_t *)into->data + (size_t)row * row_bytes, t.data, (size_t)t.rows * row_bytes));
         row += t.rows;
     }
     if (row != into->rows)

@@ -145,6 +145,30 @@ static hr_status put_header(sum_file *f, const hr_checkpoint_content *content, b
     return st;
 }
 
+/* Rows that are elsewhere come by way of a piece of memory. */
+static hr_status put_far(sum_file *f, const hr_tensor *t, int64_t row, int64_t rows)
+{
+    enum { PIECE = 4 << 20 };
+    const size_t bytes = row_bytes(t);
+    const int64_t most = bytes < PIECE ? (int64_t)(PIECE / bytes) : 1, room = most < rows ? most : rows;
+    uint8_t *piece = hr_alloc(f->file.ctx, HR_MEM_CHECKPOINT, hr_mul((size_t)room, bytes));
+    hr_status st = piece ? HR_OK : HR_ERR_NOMEM;
+    for (int64_t at = row, n; at < row + rows && st == HR_OK; at += n) {
+        n = row + rows - at < room ? row + rows - at : room;
+        memset(piece, 0, (size_t)n * bytes);
+        st = t->far->get(t->owner, t->part, at, n, bytes, piece);
+        if (st == HR_OK)
+            st = put(f, piece, (size_t)n * bytes);
+    }
+    hr_free(f->file.ctx, piece);
+    return st;
+}
+
+static hr_status put_rows(sum_file *f, const hr_tensor *t, int64_t row, int64_t rows)
+{
+    return t->far ? put_far(f, t, row, rows) : put(f, (const uint8_t *)t->data + (size_t)row * row_bytes(t), (size_t)rows * row_bytes(t));
+}
+
 static hr_status write_tensors(hr_ctx *ctx, const char *folder, const char *name, const hr_checkpoint_content *content,
                                bool sharded, int64_t shard, cJSON *files)
 {
@@ -159,7 +183,7 @@ static hr_status write_tensors(hr_ctx *ctx, const char *folder, const char *name
         int64_t row, rows;
         slice(t, shard, content->shard_rows, &row, &rows);
         if (belongs(content, t, sharded) && rows > 0)
-            st = put(&f, (const uint8_t *)t->data + (size_t)row * row_bytes(t), (size_t)rows * row_bytes(t));
+            st = put_rows(&f, t, row, rows);
     }
     return end_file(&f, entry, st);
 }

@@ -3,17 +3,27 @@
 #define HR_DTYPE_TENSOR_H
 
 #include "dtype/dtype.h"
+#include "headroom.h"
 
 /* Element types of the safetensors format. */
 typedef enum hr_tensor_type { HR_T_F32, HR_T_BF16, HR_T_F16, HR_T_F8_E4M3, HR_T_F8_E5M2, HR_T_I8, HR_T_U8, HR_T_U32, HR_T_U16 } hr_tensor_type;
 
 enum { HR_TENSOR_NAME_MAX = 64, HR_TENSORS_MAX = 48 };
 
+/* Moves rows of an array that is not in this process's memory. Rows here are as long as the tensor's; padding of theirs is left alone. */
+typedef struct hr_tensor_far {
+    hr_status (*get)(void *owner, int part, int64_t row, int64_t rows, size_t row_bytes, void *to);
+    hr_status (*put)(void *owner, int part, int64_t row, int64_t rows, size_t row_bytes, const void *from);
+} hr_tensor_far;
+
 typedef struct hr_tensor {
     char name[HR_TENSOR_NAME_MAX];
     hr_tensor_type type;
     int64_t rows, cols; /* row-major, no gaps */
-    void *data;
+    void *data;         /* NULL: */
+    const hr_tensor_far *far; /* it is elsewhere, as part `part` of `owner` */
+    void *owner;
+    int part;
     int64_t shard_group; /* labels of the internal axis that a row belongs to: it is cut into shards by label block; 0: one piece */
     bool state;         /* optimizer state: not part of a model for prediction */
 } hr_tensor;

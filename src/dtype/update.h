@@ -16,6 +16,12 @@ HR_INLINE float hr_i8r_fresh_scale(float scale, float most, float step)
     return scale;
 }
 
+/* The first scale of an i8r row: a power of two with room for +-unit, or 2^-10 for rows of zeros. */
+HR_INLINE float hr_i8r_first_scale(float unit)
+{
+    return unit > 0 ? exp2f(ceilf(log2f(unit / 127.0f))) : 0x1p-10f;
+}
+
 /* Adam (Kingma & Ba 2015, Alg. 1). rate, scale: 1 / (1 - beta1^t) and 1 / sqrt(1 - beta2^t). */
 typedef struct hr_adam_law {
     float beta1, beta2, eps, rate, scale;

@@ -113,6 +113,9 @@ hr_status hr_head_check(hr_ctx *ctx, const hr_head_options *o)
     }
     if (o->gradient == HR_GRADIENT_SPARSE)
         HR_TRY(check_sparse(ctx, o));
+    const char *why = o->device ? o->device->ops->head_not_possible(o) : NULL;
+    if (why)
+        return hr_fail(ctx, HR_ERR_CONFIG, "head: %s", why);
     if (rows != o->labels)
         return hr_fail(ctx, HR_ERR_CONFIG, "head: segments have %lld rows, labels are %lld", (long long)rows,
                        (long long)o->labels);

@@ -104,8 +104,18 @@ static head_sizes measure_sparse(const hr_head_options *o)
     return s;
 }
 
+/* On a device there is all of it. */
+static head_sizes measure_far(const hr_head_options *o)
+{
+    head_sizes s = {.chunk_groups = 1, .group = 1};
+    s.blocks = hr_head_count_blocks(o, &s.block_rows);
+    return s;
+}
+
 static head_sizes measure(const hr_head_options *o, int threads)
 {
+    if (o->device)
+        return measure_far(o);
     if (o->sparse_x)
         return measure_sparse(o);
     const int64_t b = hr_pad(o->max_batch, HRK_BP), d = hr_pad(o->dim, HRK_DP);
@@ -142,7 +152,7 @@ static head_sizes measure(const hr_head_options *o, int threads)
 void hr_head_memory(const hr_head_options *o, int threads, size_t bytes[HR_MEM_KINDS])
 {
     head_sizes s = measure(o, threads);
-    for (int i = 0; o->training && i < o->num_segments; i++) {
+    for (int i = 0; o->training && !o->device && i < o->num_segments; i++) {
         const hr_segment seg = hr_segment_make(o, i);
         bytes[HR_MEM_HEAD_WEIGHTS] = hr_add(bytes[HR_MEM_HEAD_WEIGHTS], hr_rows_weight_bytes(&seg));
         bytes[HR_MEM_HEAD_STATE] = hr_add(bytes[HR_MEM_HEAD_STATE], hr_rows_state_bytes(&seg));
@@ -151,6 +161,11 @@ void hr_head_memory(const hr_head_options *o, int threads, size_t bytes[HR_MEM_K
     size_t scratch = s.xt + s.xp + s.xt16 + s.xp16 + s.xq + s.xc + s.scales + s.partials +
                      s.columns + s.local + s.stack + s.loss + s.counts + s.rewire + (size_t)threads * s.scratch + sizeof(hr_head);
     bytes[HR_MEM_HEAD_SCRATCH] = hr_add(bytes[HR_MEM_HEAD_SCRATCH], scratch);
+}
+
+size_t hr_head_device_memory(const hr_head_options *o)
+{
+    return o->device ? o->device->ops->head_memory(o, 4 * o->max_batch) : 0;
 }
 
 /* Sparse X: the first columns, until there are better ones. */
@@ -188,7 +203,7 @@ static hr_status create_segments(hr_head *head)
     for (int i = 0; i < head->o.num_segments; i++) {
         hr_segment *seg = &head->segment[i];
         *seg = hr_segment_make(&head->o, i);
-        if (head->o.training)
+        if (head->o.training && !head->o.device)
             HR_TRY(hr_rows_create(head->ctx, seg));
         if (head->o.training && seg->starts)
             hr_fan_in_start(seg, head->o.seed);
@@ -259,13 +274,13 @@ hr_status hr_head_create(hr_ctx *ctx, const hr_head_options *options, hr_head **
     head->scratch_bytes = s.scratch;
     hr_status st = create_segments(head);
     if (st == HR_OK)
-        st = create_scratch(head, &s);
+        st = options->device ? hr_far_create(head) : create_scratch(head, &s);
     if (st != HR_OK) {
         hr_head_destroy(head);
         return st;
     }
     head->exact_lists = lists_of_hinge(options);
-    if (options->training)
+    if (options->training && !options->device)
         hr_parallel_for(ctx, head->blocks, init_block, head);
     *out = head;
     return HR_OK;
@@ -276,6 +291,7 @@ void hr_head_destroy(hr_head *head)
     if (!head)
         return;
     hr_ctx *ctx = head->ctx;
+    hr_far_destroy(head);
     for (int i = 0; head->o.training && i < head->o.num_segments; i++)
         hr_rows_destroy(ctx, &head->segment[i]);
     if (head->owns_bias)
@@ -347,20 +363,31 @@ void hr_head_set_inputs(hr_head *head, int64_t row, const uint32_t *inputs)
     hr_fan_in_store(seg, t.row / seg->group, inputs);
 }
 
+static void add_rows(hr_head *head, const char *name, int segment, hr_tensor_list *list)
+{
+    const int first = list->count;
+    hr_rows_tensors(&head->segment[segment], name, segment, head->far != NULL, list);
+    for (int i = first; i < list->count && head->far; i++)
+        hr_far_tensor(head, segment, (hr_device_array)list->item[i].part, &list->item[i]);
+}
+
 void hr_head_tensors(hr_head *head, hr_tensor_list *list)
 {
     const char *name = head->o.name ? head->o.name : "head";
     const int first = list->count;
     for (int i = 0; i < head->o.num_segments; i++)
-        hr_rows_tensors(&head->segment[i], name, i, list);
+        add_rows(head, name, i, list);
     float *const biases[] = {head->bias, head->bias_moments, head->bias_moments ? head->bias_moments + head->o.labels : NULL};
+    const bool far_bias = head->far && head->o.bias == HR_BIAS_PER_LABEL, far_moments = far_bias && uses_adam(&head->o);
     static const char *const parts[] = {"", ".m", ".v"};
     for (int i = 0; i < 3; i++) {
-        if (!biases[i])
+        if (!biases[i] && !(i == 0 ? far_bias : far_moments))
             continue;
         hr_tensor *t = &list->item[list->count++];
         *t = (hr_tensor){.type = HR_T_F32, .rows = head->o.labels, .cols = 1, .data = biases[i], .state = i > 0};
         snprintf(t->name, sizeof t->name, "%s.bias%s", name, parts[i]);
+        if (head->far)
+            hr_far_tensor(head, 0, (hr_device_array)(HR_DEVICE_BIAS + i), t);
     }
     for (int i = first; i < list->count && head->o.loss == HR_LOSS_GIVEN; i++)
         list->item[i].shard_group = 0; /* units are no labels */

@@ -71,6 +71,7 @@ typedef struct hr_head_options {
     float lr_peak;           /* the largest rate that will be asked for; used by tau < 0 only */
     bool rewire;             /* hr_head_rewire will be called: books what it needs */
     int64_t chunk;           /* labels between two barriers; 0: chosen */
+    struct hr_device *device; /* keeps the weights and runs the steps (backend/device.h); NULL: the processor */
     uint64_t seed;
     unsigned first_tensor;   /* segment i takes t = first_tensor + 2i (weights), t + 1 (momentum) and t + 64 (Adam's second moment) */
 } hr_head_options;
@@ -81,6 +82,8 @@ hr_status hr_head_check(hr_ctx *ctx, const hr_head_options *options);
 const char *hr_head_not_sparse(const hr_head_options *options);
 /* Bytes that hr_head_create will allocate, added to bytes[kind]. */
 void hr_head_memory(const hr_head_options *options, int threads, size_t bytes[HR_MEM_KINDS]);
+/* Bytes that it will allocate on its device. */
+size_t hr_head_device_memory(const hr_head_options *options);
 
 typedef struct hr_head hr_head;
 

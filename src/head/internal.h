@@ -26,6 +26,7 @@ struct hr_head {
     bool owns_bias;
     hr_packed packed;
     hr_packed view[HR_SEGMENTS_MAX]; /* what each segment sees of it */
+    hr_device_head *far;         /* on the device, which has the weights: there are none here, nor scratch */
     hr_columns columns;          /* sparse_x: the batch; of `packed` only its size is used */
     uint8_t *scratch;            /* threads x scratch_bytes */
     size_t scratch_bytes;
@@ -56,6 +57,15 @@ hr_status hr_head_pack_sparse(hr_head *head, int64_t rows, const hr_sparse_rows 
 hr_tile_scratch hr_head_scratch(hr_head *head, int worker);
 /* step.c: what a tile of `rows` labels from axis row `at` on needs to know of the batch; the caller adds rates and draws. */
 hr_tile_step hr_head_tile_step(hr_head *head, const hr_head_batch *batch, int segment, int64_t at, int64_t rows, float gscale);
+/* far.c: the step of a head on a device, between the checks and what becomes of alpha; `adam` of each segment. */
+hr_status hr_far_create(hr_head *head);
+void hr_far_destroy(hr_head *head);
+hr_status hr_far_step(hr_head *head, const hr_head_batch *batch, float lr, const float *new_alpha, const hr_adam_law *adam, uint64_t step,
+                      float *dx, double *loss);
+hr_status hr_far_halve(hr_head *head, int segment, uint64_t step);
+hr_status hr_far_top(hr_head *head, int64_t batch, const float *x, int64_t k, const uint32_t *external, uint32_t *ids, float *scores);
+/* Makes a tensor of an array that is on the device. */
+void hr_far_tensor(hr_head *head, int segment, hr_device_array array, hr_tensor *t);
 /* What the sum of all losses is multiplied by: the reduction and the task's weight. */
 double hr_head_loss_factor(const hr_head_options *o, const hr_head_batch *batch);
 

@@ -110,16 +110,10 @@ void hr_rows_destroy(hr_ctx *ctx, hr_segment *seg)
     hr_free(ctx, seg->second);
 }
 
-/* The first scale of an i8r row: a power of two with room for +-init, or 2^-10 for rows of zeros. */
-static float first_scale(float init)
-{
-    return init > 0 ? exp2f(ceilf(log2f(init / 127.0f))) : 0x1p-10f;
-}
-
 void hr_rows_init(hr_segment *seg, uint64_t seed, int64_t row, int64_t rows)
 {
     hr_rng rng = hr_rng_make(seed, 0, seg->tensor, HR_STREAM_INIT);
-    const float unit = ldexpf(seg->o.init, seg->o.scale_log2), scale = first_scale(unit);
+    const float unit = ldexpf(seg->o.init, seg->o.scale_log2), scale = hr_i8r_first_scale(unit);
     for (int64_t r = row; r < row + rows; r++) {
         uint8_t *codes = hr_segment_row(seg, r);
         if (seg->o.dtype.id == HR_I8R)
@@ -133,33 +127,37 @@ void hr_rows_init(hr_segment *seg, uint64_t seed, int64_t row, int64_t rows)
     }
 }
 
-void hr_rows_tensors(hr_segment *seg, const char *head, int index, hr_tensor_list *list)
+void hr_rows_tensors(hr_segment *seg, const char *head, int index, bool is_far, hr_tensor_list *list)
 {
     const hr_segment_options *o = &seg->o;
     const bool flat = is_unstructured(seg); /* one column, in one piece */
     const int64_t width = flat ? 1 : seg->width, rows = flat ? o->connections : o->rows, g = seg->group;
     const hr_tensor_type state = hr_tensor_type_of(o->state_dtype);
+    const bool adam = o->optimizer == HR_HEAD_ADAM;
     const struct {
         const char *name;
         hr_tensor_type type;
         int64_t rows, cols, group;
         void *data;
         bool state;
+        hr_device_array part; /* where it may be far */
+        bool has;
     } all[] = {
-        {"codes", hr_tensor_type_of(o->dtype), rows, flat ? 1 : (int64_t)(seg->pitch / o->dtype.bytes), 1, seg->codes[0], false},
-        {"inputs", hr_input_bytes(seg->dim) == 2 ? HR_T_U16 : HR_T_U32, (rows + g - 1) / g, width, g, seg->inputs[0], false},
-        {"starts", HR_T_U32, o->rows + 1, 1, 1, seg->starts, false},
-        {"scales", HR_T_F32, o->rows, 1, 1, seg->scales[0], false},
-        {"compensation", HR_T_BF16, rows, width, 1, seg->comp, true},
-        {"momentum", state, rows, width, 1, seg->momentum, true},
-        {"second", state, rows, width, 1, seg->second, true},
+        {"codes", hr_tensor_type_of(o->dtype), rows, flat ? 1 : (int64_t)(seg->pitch / o->dtype.bytes), 1, seg->codes[0], false,
+         HR_DEVICE_CODES, true},
+        {"inputs", hr_input_bytes(seg->dim) == 2 ? HR_T_U16 : HR_T_U32, (rows + g - 1) / g, width, g, seg->inputs[0], false, 0, false},
+        {"starts", HR_T_U32, o->rows + 1, 1, 1, seg->starts, false, 0, false},
+        {"scales", HR_T_F32, o->rows, 1, 1, seg->scales[0], false, HR_DEVICE_SCALES, o->dtype.id == HR_I8R},
+        {"compensation", HR_T_BF16, rows, width, 1, seg->comp, true, HR_DEVICE_COMPENSATION, o->kahan},
+        {"momentum", state, rows, width, 1, seg->momentum, true, HR_DEVICE_FIRST, adam || o->momentum > 0},
+        {"second", state, rows, width, 1, seg->second, true, HR_DEVICE_SECOND, adam},
     };
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
-        if (!all[i].data)
+        if (is_far ? !all[i].has : !all[i].data)
             continue;
         hr_tensor *t = &list->item[list->count++];
         *t = (hr_tensor){.type = all[i].type, .rows = all[i].rows, .cols = all[i].cols, .data = all[i].data,
-                         .shard_group = flat ? 0 : all[i].group, .state = all[i].state};
+                         .part = (int)all[i].part, .shard_group = flat ? 0 : all[i].group, .state = all[i].state};
         snprintf(t->name, sizeof t->name, "%s.%d.%s", head, index, all[i].name);
     }
 }

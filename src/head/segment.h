@@ -4,6 +4,7 @@
 #define HR_HEAD_SEGMENT_H
 
 #include "head/head.h"
+#include "backend/device.h"
 #include "dtype/update.h"
 #include "kernels/kernels.h"
 
@@ -267,7 +268,8 @@ hr_status hr_rows_create(hr_ctx *ctx, hr_segment *seg);
 void hr_rows_destroy(hr_ctx *ctx, hr_segment *seg);
 void hr_rows_init(hr_segment *seg, uint64_t seed, int64_t row, int64_t rows);
 /* Appends views of the segment's arrays. */
-void hr_rows_tensors(hr_segment *seg, const char *head, int index, hr_tensor_list *list);
+/* With `is_far`, of arrays that are not here; the caller says where. */
+void hr_rows_tensors(hr_segment *seg, const char *head, int index, bool is_far, hr_tensor_list *list);
 /* alpha 2^-s: what a code is multiplied by. */
 float hr_rows_scale(const hr_segment *seg);
 /* Codes of a row to its place in f32 panels (K / DP, rows, DP), zero beyond the width; w is the row's place in the first. */

@@ -249,7 +249,7 @@ static void halve_block(void *arg, int64_t task, int worker)
     }
 }
 
-static void settle_alpha(step_work *work)
+static hr_status settle_alpha(step_work *work)
 {
     hr_head *head = work->head;
     bool any = false;
@@ -257,12 +257,16 @@ static void settle_alpha(step_work *work)
         head->segment[i].alpha = work->new_alpha[i];
         any = any || head->segment[i].alpha < 0.5f;
     }
-    if (!any)
-        return;
-    hr_parallel_for(head->ctx, head->blocks, halve_block, work);
-    for (int i = 0; i < head->o.num_segments; i++)
-        if (head->segment[i].alpha < 0.5f)
-            head->segment[i].alpha *= 2.0f;
+    if (any && !head->far)
+        hr_parallel_for(head->ctx, head->blocks, halve_block, work);
+    for (int i = 0; i < head->o.num_segments; i++) {
+        if (head->segment[i].alpha >= 0.5f)
+            continue;
+        if (head->far)
+            HR_TRY(hr_far_halve(head, i, work->step));
+        head->segment[i].alpha *= 2.0f;
+    }
+    return HR_OK;
 }
 
 double hr_head_loss_factor(const hr_head_options *o, const hr_head_batch *batch)
@@ -305,7 +309,7 @@ static float choose_tau(const hr_head *head, const hr_head_batch *batch, float g
 hr_head_counts hr_head_last_counts(const hr_head *head)
 {
     hr_head_counts sum = {.tau = head->tau};
-    for (int64_t v = 0; v < head->blocks; v++) {
+    for (int64_t v = 0; v < head->blocks && !head->far; v++) {
         const hr_head_counts *c = &head->block_counts[v];
         sum.entries += c->entries;
         sum.cells += c->cells;
@@ -336,6 +340,10 @@ hr_status hr_head_step(hr_head *head, const hr_head_batch *batch, float lr, uint
             return hr_fail(head->ctx, HR_ERR_NUMERIC, "head: learning rate %g times 2^%d is too large; nothing was changed. "
                            "Lower head.lr", (double)lr, head->o.segment[i].scale_log2);
     }
+    if (head->far) {
+        HR_TRY(hr_far_step(head, batch, lr, work.new_alpha, work.adam, step, dx, loss));
+        return settle_alpha(&work);
+    }
     const bool sparse = head->o.gradient == HR_GRADIENT_SPARSE, forward = head->packed.xt || head->packed.xt16;
     if (head->o.sparse_x)
         HR_TRY(hr_head_pack_sparse(head, batch->rows, &batch->sparse));
@@ -347,7 +355,7 @@ hr_status hr_head_step(hr_head *head, const hr_head_batch *batch, float lr, uint
         hr_parallel_for(head->ctx, head->blocks, run_sparse_block, &work);
     else
         run_chunks(&work, dx);
-    settle_alpha(&work);
+    HR_TRY(settle_alpha(&work));
     if (loss) {
         *loss = 0;
         for (int64_t v = 0; v < head->blocks; v++)

@@ -183,6 +183,8 @@ static hr_status run(top_call call, uint32_t *ids, float *scores)
 hr_status hr_head_top(hr_head *head, hr_head_topk *work, int64_t batch, const float *x, int64_t k, const uint32_t *external,
                       uint32_t *ids, float *scores, hr_head_touch_fn *touch, void *touch_arg)
 {
+    if (head->far)
+        return hr_far_top(head, batch, x, k, external, ids, scores);
     hr_head_pack(head, batch, x, HR_PACK_SCORES);
     return run((top_call){.head = head, .work = work, .batch = batch, .k = k, .external = external, .touch = touch, .touch_arg = touch_arg},
                ids, scores);
