@@ -40,8 +40,11 @@ static hr_status run(cli *c, int argc, char **argv)
         json j = json_make(stdout, false);
         json_plan(&j, NULL, &plan);
     } else {
-        print_memory_table(stdout, &plan, NULL);
+        print_memory_table(stdout, &plan, NULL, 0);
     }
+    if (plan.device > plan.device_machine)
+        return cli_fail(c, HR_ERR_NOMEM, "the head needs %s on the device, which has %s", human_bytes(plan.device).text,
+                        human_bytes(plan.device_machine).text);
     if (!plan.fits)
         return cli_fail(c, HR_ERR_NOMEM, "the run needs %s, this does not fit into the %s available; 'headroom train --force' would "
                         "start all the same",

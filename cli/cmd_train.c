@@ -40,6 +40,7 @@ static void print_report(const char *run, const hr_train_report *r, bool as_json
     json_int(&j, "best_step", r->best_step);
     json_plan(&j, "plan", &r->plan);
     json_memory(&j, "memory", &r->memory);
+    json_size(&j, "device_peak", r->device_peak);
     json_end(&j, '}');
 }
 
@@ -49,13 +50,16 @@ static hr_status check_plan(cli *c, const hr_config *config, bool force, hr_plan
     if (st != HR_OK)
         return st;
     if (!c->quiet)
-        print_memory_table(stderr, plan, NULL);
+        print_memory_table(stderr, plan, NULL, 0);
     if (plan->fits)
         return HR_OK;
     if (force) {
         cli_say(c, "this does not fit into the memory available; going on because of --force");
         return HR_OK;
     }
+    if (plan->device > plan->device_machine)
+        return cli_fail(c, HR_ERR_NOMEM, "the head needs %s on the device, which has %s; a smaller head.dtype needs less", human_bytes(plan->device).text,
+                        human_bytes(plan->device_machine).text);
     return cli_fail(c, HR_ERR_NOMEM,
                     "the run needs %s and %s are available; smaller values of encoder.dim or train.batch, or a "
                     "smaller head.dtype, need less; --force goes on all the same",
@@ -76,7 +80,7 @@ static hr_status train(cli *c, const hr_config *config, bool force, bool as_json
         return cli_report(c, st);
     cli_clear_progress(c);
     if (!c->quiet)
-        print_memory_table(stderr, &plan, &report.memory);
+        print_memory_table(stderr, &plan, &report.memory, report.device_peak);
     print_report(hr_config_value(config, "run"), &report, as_json);
     if (st == HR_INTERRUPTED)
         cli_say(c, "interrupted; the state is saved, the same command continues");

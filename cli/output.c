@@ -165,7 +165,7 @@ size_t plan_whole(const hr_plan *plan)
     return plan->process + plan->total + plan->mapped;
 }
 
-void print_memory_table(FILE *out, const hr_plan *plan, const hr_mem_report *measured)
+void print_memory_table(FILE *out, const hr_plan *plan, const hr_mem_report *measured, size_t device_peak)
 {
     fprintf(out, "  %-18s  %12s", "memory", "planned");
     if (measured)
@@ -180,6 +180,10 @@ void print_memory_table(FILE *out, const hr_plan *plan, const hr_mem_report *mea
     memory_line(out, "whole process", plan_whole(plan),
                 measured ? &measured->rss_peak : NULL);
     memory_line(out, "available", plan->machine, NULL);
+    if (plan->device_machine > 0) {
+        memory_line(out, "device", plan->device, device_peak > 0 ? &device_peak : NULL);
+        memory_line(out, "of the device", plan->device_machine, NULL);
+    }
 }
 
 /* "head weights" becomes "head_weights". */
@@ -204,6 +208,8 @@ void json_plan(json *j, const char *key, const hr_plan *plan)
     json_size(j, "mapped", plan->mapped);
     json_size(j, "process", plan->process);
     json_size(j, "machine", plan->machine);
+    json_size(j, "device", plan->device);
+    json_size(j, "device_machine", plan->device_machine);
     json_bool(j, "fits", plan->fits);
     json_end(j, '}');
 }

@@ -47,7 +47,7 @@ void print_metrics(const hr_metrics *m, bool as_json);
 /* `measured` may be NULL. */
 /* The whole process at its peak, what hr_plan.fits compares with the machine. */
 size_t plan_whole(const hr_plan *plan);
-void print_memory_table(FILE *out, const hr_plan *plan, const hr_mem_report *measured);
+void print_memory_table(FILE *out, const hr_plan *plan, const hr_mem_report *measured, size_t device_peak);
 void json_plan(json *j, const char *key, const hr_plan *plan);
 void json_memory(json *j, const char *key, const hr_mem_report *memory);
 void print_dataset(const hr_dataset_info *info, bool as_json);

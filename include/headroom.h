@@ -192,7 +192,9 @@ typedef struct hr_plan {
     size_t mapped;              /* data set files the run will touch: page cache, counted in RSS */
     size_t process;             /* the process before the run */
     size_t machine;             /* memory this process may use (machine or cgroup limit) */
-    bool fits;
+    size_t device;              /* what the run will hold on its device, the device's context included; 0 with device=cpu */
+    size_t device_machine;      /* what that device has */
+    bool fits;                  /* in both */
 } hr_plan;
 
 /* Predicts the memory of hr_train_run(config). Opens the data set, allocates next to nothing. */
@@ -224,6 +226,7 @@ typedef struct hr_train_report {
     int64_t best_step;
     bool finished;                  /* false: interrupted, run again to resume */
     hr_mem_report memory;
+    size_t device_peak;             /* as hr_plan.device, measured */
     hr_plan plan;
 } hr_train_report;
 

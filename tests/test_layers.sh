@@ -15,7 +15,7 @@ src/dtype: dtype base
 kernels: kernels dtype base/rng.h
 src/backend: backend base dtype kernels
 src/comm: comm base backend
-cuda: cuda backend comm dtype base kernels
+cuda: cuda backend comm dtype base kernels head/head.h
 src/dataset: dataset tokenizer base
 src/tokenizer: tokenizer dataset base
 src/loss: loss base dtype backend

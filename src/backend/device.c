@@ -27,6 +27,16 @@ hr_status hr_device_open(hr_ctx *ctx, const char *name, hr_device **out)
     return hr_fail(ctx, HR_ERR_CONFIG, "device is '%.80s', expected cpu, cuda or cuda:N", name);
 }
 
+size_t hr_device_overhead(const hr_device *device)
+{
+    return device->ops->overhead(device) + device->ops->allocated(device);
+}
+
+size_t hr_device_peak(const hr_device *device)
+{
+    return device ? device->ops->overhead(device) + device->ops->peak(device) : 0;
+}
+
 void hr_device_close(hr_device *device)
 {
     if (device)

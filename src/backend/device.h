@@ -36,7 +36,7 @@ typedef struct hr_device_ops {
     size_t (*allocated)(const hr_device *device);
     size_t (*peak)(const hr_device *device);
     size_t (*total)(const hr_device *device);
-    /* What it takes besides heads: context, workspace of its libraries. */
+    /* What opening it took besides `allocated`: its context. */
     size_t (*overhead)(const hr_device *device);
 
     /* NULL, or why it cannot have such a head, as a sentence. */
@@ -68,5 +68,9 @@ struct hr_device {
 /* "cpu": *out is NULL. "cuda", "cuda:1": that GPU. HR_ERR_CONFIG: another name, or a build without it; HR_ERR_DEVICE: there is none, or it fails. */
 hr_status hr_device_open(hr_ctx *ctx, const char *name, hr_device **out);
 void hr_device_close(hr_device *device); /* NULL is fine */
+/* What it takes without a head: context and workspaces. Of a device just opened. */
+size_t hr_device_overhead(const hr_device *device);
+/* The most that was taken so far, the context included; NULL: 0. */
+size_t hr_device_peak(const hr_device *device);
 
 #endif

@@ -3,6 +3,7 @@
 #ifndef HR_MODEL_MODEL_H
 #define HR_MODEL_MODEL_H
 
+#include "backend/device.h"
 #include "checkpoint/checkpoint.h"
 #include "config/config.h"
 #include "dataset/dataset.h"
@@ -42,8 +43,8 @@ typedef struct hr_model_spec {
 } hr_model_spec;
 
 /* Reads the keys encoder.*, head.*, loss.*, train.batch, train.accumulate and seed. max_row: features of the longest row
- * that will be seen; mean_positives: of a training instance. */
-hr_status hr_model_spec_make(const hr_config *config, const hr_dataset *dataset, int64_t max_row, double mean_positives,
+ * that will be seen; mean_positives: of a training instance; device: of the head, NULL: the processor. */
+hr_status hr_model_spec_make(const hr_config *config, const hr_dataset *dataset, hr_device *device, int64_t max_row, double mean_positives,
                              hr_model_spec *out);
 /* Warns of each key that was given and has no effect, because what it belongs to is switched off. */
 void hr_model_warn_unused(const hr_config *config);

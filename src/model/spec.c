@@ -146,13 +146,13 @@ static hr_status rewiring(const hr_config *c, hr_head_options *o)
     return HR_OK;
 }
 
-/* auto: few labels make dense gradients, for which the dense step is the faster one (docs/results.md). */
+/* auto: few labels make dense gradients, for which the dense step is the faster one (docs/results.md); a device has no other. */
 static hr_gradient choose_gradient(const hr_config *c, const hr_head_options *h)
 {
     enum { SPARSE_FROM = 8192 };
     const int choice = hr_config_choice(c, "head.gradient");
     if (choice == 0)
-        return h->labels >= SPARSE_FROM && !hr_head_not_sparse(h) ? HR_GRADIENT_SPARSE : HR_GRADIENT_DENSE;
+        return h->labels >= SPARSE_FROM && !h->device && !hr_head_not_sparse(h) ? HR_GRADIENT_SPARSE : HR_GRADIENT_DENSE;
     return choice == 1 ? HR_GRADIENT_DENSE : HR_GRADIENT_SPARSE;
 }
 
@@ -287,7 +287,7 @@ static hr_status sparse_head(const hr_config *c, hr_model_spec *spec)
     return HR_OK;
 }
 
-hr_status hr_model_spec_make(const hr_config *c, const hr_dataset *ds, int64_t max_row, double mean_positives,
+hr_status hr_model_spec_make(const hr_config *c, const hr_dataset *ds, hr_device *device, int64_t max_row, double mean_positives,
                              hr_model_spec *out)
 {
     hr_ctx *ctx = hr_config_ctx(c);
@@ -314,6 +314,7 @@ hr_status hr_model_spec_make(const hr_config *c, const hr_dataset *ds, int64_t m
         .tau = (float)hr_config_number(c, "head.tau"),
         .lr_peak = (float)hr_config_number(c, "head.lr"),
         .chunk = hr_config_int(c, "head.chunk"),
+        .device = device,
         .seed = out->encoder.seed,
         .first_tensor = FIRST_HEAD_TENSOR,
     };

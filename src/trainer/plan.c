@@ -104,6 +104,7 @@ static size_t total_of(const hr_model_spec *spec, const size_t bytes[HR_MEM_KIND
 
 hr_status hr_plan_make(hr_ctx *ctx, const hr_config *config, hr_plan *out)
 {
+    hr_device *device = NULL;
     *out = (hr_plan){.process = hr_process_rss(), .machine = hr_machine_memory()};
     hr_dataset *ds = NULL;
     hr_instances in;
@@ -112,7 +113,9 @@ hr_status hr_plan_make(hr_ctx *ctx, const hr_config *config, hr_plan *out)
     HR_TRY(hr_dataset_open(ctx, hr_config_text(config, "dataset"), &ds));
     hr_status st = hr_instances_make(config, ds, &in);
     if (st == HR_OK)
-        st = hr_model_spec_make(config, ds, in.max_features, in.mean_positives, &spec);
+        st = hr_device_open(ctx, hr_config_text(config, "device"), &device);
+    if (st == HR_OK)
+        st = hr_model_spec_make(config, ds, device, in.max_features, in.mean_positives, &spec);
     const int threads = hr_ctx_threads(ctx);
     if (st == HR_OK)
         st = hr_auxiliary_memory(config, &in, threads, &spec, auxiliary);
@@ -130,8 +133,11 @@ hr_status hr_plan_make(hr_ctx *ctx, const hr_config *config, hr_plan *out)
         add(&out->bytes[HR_MEM_OTHER], sizeof(hr_run));
         out->mapped = ds->mapped_bytes;
         out->total = total_of(&spec, out->bytes, eval);
-        out->fits = hr_add(out->total, hr_add(out->mapped, out->process)) <= out->machine;
+        out->device = device ? hr_add(hr_head_device_memory(&spec.head), hr_device_overhead(device)) : 0;
+        out->device_machine = device ? device->ops->total(device) : 0;
+        out->fits = hr_add(out->total, hr_add(out->mapped, out->process)) <= out->machine && out->device <= out->device_machine;
     }
+    hr_device_close(device);
     hr_dataset_close(ds);
     return st;
 }

@@ -18,6 +18,7 @@ typedef struct hr_run {
     hr_ctx *ctx;
     const hr_config *config;
     hr_dataset *dataset;
+    hr_device *device;       /* of the head; NULL: the processor */
     hr_instances in;
     hr_model_spec spec;
     hr_model *model;

@@ -109,7 +109,8 @@ static hr_status set_up(hr_run *run)
     HR_TRY(open_folder(run));
     HR_TRY(hr_dataset_open(ctx, hr_config_text(run->config, "dataset"), &run->dataset));
     HR_TRY(hr_instances_make(run->config, run->dataset, &run->in));
-    HR_TRY(hr_model_spec_make(run->config, run->dataset, run->in.max_features, run->in.mean_positives, &run->spec));
+    HR_TRY(hr_device_open(ctx, hr_config_text(run->config, "device"), &run->device));
+    HR_TRY(hr_model_spec_make(run->config, run->dataset, run->device, run->in.max_features, run->in.mean_positives, &run->spec));
     hr_model_warn_unused(run->config);
     hr_run_hold_out(&run->in, &run->spec);
     HR_TRY(set_schedule(run));
@@ -137,6 +138,7 @@ static void tear_down(hr_run *run)
     hr_batch_destroy(ctx, &run->batch);
     hr_auxiliary_release(ctx, &run->auxiliary);
     hr_model_destroy(run->model);
+    hr_device_close(run->device);
     hr_free(ctx, run->internal);
     hr_dataset_close(run->dataset);
     (void)hr_file_close(&run->log);
@@ -416,6 +418,7 @@ static void report_on(const hr_run *run, double seconds, bool finished, hr_train
     report->best_step = run->best_step;
     report->finished = finished;
     hr_ctx_memory(run->ctx, &report->memory);
+    report->device_peak = hr_device_peak(run->device);
 }
 
 hr_status hr_train_run(hr_ctx *ctx, const hr_config *config, hr_train_report *report)

@@ -288,7 +288,7 @@ static void test_tensors(void **state)
     hr_head_options o;
     hr_tensor_list list = {0};
     check_ok(f->ctx, hr_instances_make(config, ds, &in));
-    check_ok(f->ctx, hr_model_spec_make(config, ds, in.max_features, in.mean_positives, &spec));
+    check_ok(f->ctx, hr_model_spec_make(config, ds, NULL, in.max_features, in.mean_positives, &spec));
     hr_auxiliary aux = hr_auxiliary_make(config, 100);
     check_ok(f->ctx, hr_auxiliary_group(config, ds, &spec, &aux));
     hr_auxiliary_tensors(&aux, &list);
