@@ -24,7 +24,7 @@ if command -v c++ >/dev/null 2>&1; then
     # those of CUDA kernels are C++; two are the halves of device.h
     for header in $(find cuda -name '*.h' ! -name device_ptx.h ! -name device_emulated.h | sort); do
         printf '#include "%s"\n#include "%s"\nextern int nothing;\n' "$header" "$header" |
-            c++ -std=c++17 -fsyntax-only -Wall -Wextra -Werror -I. -x c++ - || bad=1
+            c++ -std=c++17 -fsyntax-only -Wall -Wextra -Werror -Iinclude -Isrc -I. -x c++ - || bad=1
     done
 fi
 [ "$count" -gt 5 ] || { echo "only $count headers found: wrong folder?"; exit 2; }

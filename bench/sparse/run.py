@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Trains every row of rows.py on every data set and records what it costs and reaches.
 
-  run.py --build BUILD --data NAME=PREPARED_FOLDER ... --out RESULTS.jsonl --work FOLDER [--only WORD] [--threads 1] [--limit HOURS]
+  run.py --build BUILD --data NAME=PREPARED_FOLDER ... --out RESULTS.jsonl --work FOLDER [--only WORD] [--seeds 3] [--threads 1] [--limit HOURS]
 
 Resumable: a row that is in RESULTS with the same keys is not repeated, a run that was stopped goes on where it was."""
 import argparse
@@ -87,12 +87,13 @@ def main():
     parser.add_argument("--out", required=True)
     parser.add_argument("--work", required=True)
     parser.add_argument("--only", default="")
+    parser.add_argument("--seeds", type=int, default=3, help="at most so many of a row")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--limit", type=float, default=12, help="hours after which no further row is begun")
     args = parser.parse_args()
     os.makedirs(args.work, exist_ok=True)
     begin = time.monotonic()
-    for seed in (1, 2, 3):
+    for seed in range(1, args.seeds + 1):
         for setup in rows():
             for name, data in (d.split("=", 1) for d in args.data):
                 keys = f"{DATA[name][0]} {setup['keys']} head.lr={DATA[name][1] * setup['factor']:.6g} seed={seed}"

@@ -67,6 +67,7 @@ struct hr_device {
 
 /* "cpu": *out is NULL. "cuda", "cuda:1": that GPU. HR_ERR_CONFIG: another name, or a build without it; HR_ERR_DEVICE: there is none, or it fails. */
 hr_status hr_device_open(hr_ctx *ctx, const char *name, hr_device **out);
+hr_status hr_cuda_open(hr_ctx *ctx, int64_t ordinal, hr_device **out); /* the GPU `ordinal` */
 void hr_device_close(hr_device *device); /* NULL is fine */
 /* What it takes without a head: context and workspaces. Of a device just opened. */
 size_t hr_device_overhead(const hr_device *device);

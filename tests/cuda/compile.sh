@@ -1,5 +1,5 @@
 #!/bin/sh
-# The demonstration kernels, which the emulator's tests run, compile for every architecture we build for, without warnings and without
+# The demonstration kernels, which the emulator's tests run, and those of the head compile for every architecture we build for, without warnings and without
 # registers in memory, into the instructions that device.h promises.
 #
 #   compile.sh ROOT NVCC [HOST_COMPILER]
@@ -51,6 +51,19 @@ for arch in sm_80 sm_89 sm_90a sm_120; do
     else
         want "$arch" 16 'mma.sync.aligned.m16n8k32.row.col.f32.e4m3.e4m3.f32'
         want "$arch" 2 'cvt.rn.f16x2.e4m3x2'
+    fi
+done
+
+# what is built for devices: no registers in memory either
+for arch in sm_80 sm_86 sm_89 sm_90a sm_120; do
+    if "$nvcc" -ccbin "$host" -std=c++17 -arch="$arch" -I"$root/include" -I"$root/src" -I"$root" -fmad=false -Werror all-warnings -Xptxas -v -cubin \
+            -o "$out/step.cubin" "$root/cuda/device_cuda.cu" >"$out/step.log" 2>&1; then
+        grep 'bytes stack frame' "$out/step.log" | grep -vq ' 0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads' &&
+            say "$arch: cuda/device_cuda.cu has registers in memory"
+        [ "$(grep -c 'bytes stack frame' "$out/step.log")" -gt 20 ] || say "$arch: too few kernels in cuda/device_cuda.cu"
+    elif ! grep -q gpu-architecture "$out/step.log"; then
+        cat "$out/step.log"
+        say "$arch does not compile"
     fi
 done
 exit $bad
