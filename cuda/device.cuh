@@ -54,6 +54,10 @@ size_t device_overhead(const hr_device *device)
 {
     return hrc_overhead(runtime_of(device));
 }
+void device_profile(hr_device *device, bool on, char *text, size_t bytes)
+{
+    hrc_profile(runtime_of(device), on, text, bytes);
+}
 size_t device_head_memory(const hr_head_options *o, int64_t positives)
 {
     return hrc_head_memory(o, chunk_of(o), positives);
@@ -90,8 +94,8 @@ hr_status device_head_top(hr_device_head *head, int64_t rows, const float *x, in
 }
 
 const hr_device_ops hrc_device_ops = {
-    device_describe, device_close, device_allocated, device_peak, device_total, device_overhead, hrc_head_not_possible, device_head_memory,
-    device_head_create, device_head_destroy, device_head_write, device_head_read, device_head_step, device_head_halve, device_head_top,
+    device_describe, device_close, device_allocated, device_peak, device_total, device_overhead, device_profile,
+    hrc_head_not_possible, device_head_memory, device_head_create, device_head_destroy, device_head_write, device_head_read, device_head_step, device_head_halve, device_head_top,
 };
 
 } // namespace

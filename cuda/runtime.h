@@ -27,6 +27,9 @@ size_t hrc_total(const hrc_runtime *rt);     /* what the device has */
 size_t hrc_overhead(const hrc_runtime *rt);  /* what opening it took besides hrc_allocated: the context */
 void hrc_describe(const hrc_runtime *rt, char text[96]);
 
+/* See hr_device_ops.profile; `text` may be NULL. */
+void hrc_profile(hrc_runtime *rt, bool on, char *text, size_t bytes);
+
 /* Host memory may be used again when the call returns (upload), or after hrc_wait (download). Rows: `bytes` of each, pitches in bytes. */
 void hrc_upload(hrc_runtime *rt, void *device, const void *host, size_t bytes);
 void hrc_upload_rows(hrc_runtime *rt, void *device, size_t device_pitch, const void *host, size_t host_pitch, size_t bytes, int64_t rows);

@@ -23,6 +23,60 @@ static bool good(hrc_runtime *rt, cublasStatus_t status, const char *what)
     return status == CUBLAS_STATUS_SUCCESS;
 }
 
+/* ---- how long parts take ---- */
+
+void hrc_begin(hrc_runtime *rt, const char *name)
+{
+    if (!rt->mark || rt->marks == HRC_MARKS)
+        return;
+    hrc_mark *m = &rt->mark[rt->marks];
+    m->name = name;
+    if (hrc_good(rt, cudaEventCreate(&m->begin), "event") && hrc_good(rt, cudaEventCreate(&m->end), "event"))
+        hrc_good(rt, cudaEventRecord(m->begin, rt->stream), "event");
+}
+
+void hrc_end(hrc_runtime *rt)
+{
+    if (rt->mark && rt->marks < HRC_MARKS)
+        hrc_good(rt, cudaEventRecord(rt->mark[rt->marks++].end, rt->stream), "event");
+}
+
+/* The time of all marks of the name of mark i, or -1 when an earlier one has it. */
+static double time_of(const hrc_runtime *rt, int i)
+{
+    double sum = 0;
+    for (int j = 0; j < rt->marks; j++) {
+        float ms = 0;
+        if (strcmp(rt->mark[j].name, rt->mark[i].name) != 0)
+            continue;
+        if (j < i)
+            return -1;
+        cudaEventElapsedTime(&ms, rt->mark[j].begin, rt->mark[j].end);
+        sum += (double)ms;
+    }
+    return sum;
+}
+
+void hrc_profile(hrc_runtime *rt, bool on, char *text, size_t bytes)
+{
+    size_t at = 0;
+    cudaStreamSynchronize(rt->stream);
+    for (int i = 0; text && i < rt->marks; i++) {
+        const double ms = time_of(rt, i);
+        if (ms >= 0 && at < bytes)
+            at += (size_t)snprintf(text + at, bytes - at, "%s\"%s\":%.4g", at ? "," : "{", rt->mark[i].name, ms);
+    }
+    if (text && at + 3 < bytes)
+        snprintf(text + at, bytes - at, at ? "}" : "{}");
+    for (int i = 0; i < rt->marks; i++) {
+        cudaEventDestroy(rt->mark[i].begin);
+        cudaEventDestroy(rt->mark[i].end);
+    }
+    hr_free(rt->ctx, rt->mark);
+    rt->marks = 0;
+    rt->mark = on ? (hrc_mark *)hr_calloc(rt->ctx, HR_MEM_OTHER, HRC_MARKS, sizeof *rt->mark) : NULL;
+}
+
 /* ---- matrix products ---- */
 
 static cudaDataType_t data_type(hrc_operand type)
@@ -122,9 +176,12 @@ void hrc_gemm(hrc_runtime *rt, hrc_product product, hrc_operand type, int64_t m,
     wanted.c_pitch = c_pitch;
     wanted.add = add;
     const hrc_plan *p = plan_for(rt, &wanted);
-    if (p)
-        good(rt, cublasLtMatmul(rt->lt, p->op, alpha, b.device, p->b, a.device, p->a, rt->numbers + add, c, p->c, c, p->c, &p->algo, rt->workspace,
-                                rt->workspace_bytes, rt->stream), "product");
+    if (!p)
+        return;
+    hrc_begin(rt, product == HRC_NT ? "product nt" : product == HRC_TN ? "product tn" : "product nn");
+    good(rt, cublasLtMatmul(rt->lt, p->op, alpha, b.device, p->b, a.device, p->a, rt->numbers + add, c, p->c, c, p->c, &p->algo, rt->workspace,
+                            rt->workspace_bytes, rt->stream), "product");
+    hrc_end(rt);
 }
 
 /* ---- memory ---- */
@@ -279,6 +336,7 @@ void hrc_close(hrc_runtime *rt)
 {
     if (!rt)
         return;
+    hrc_profile(rt, false, NULL, 0);
     for (int i = 0; i < rt->plans; i++)
         forget(&rt->plan[i]);
     for (int i = 0; i < HRC_ALLOCATIONS; i++)

@@ -9,7 +9,7 @@ extern "C" {
 #include "cuda/runtime.h"
 }
 
-enum { HRC_PLANS = 32, HRC_ALLOCATIONS = 64 };
+enum { HRC_PLANS = 32, HRC_ALLOCATIONS = 64, HRC_MARKS = 16384 };
 
 typedef struct hrc_allocation {
     void *device;
@@ -27,6 +27,12 @@ struct hrc_plan {
     cublasLtMatmulAlgo_t algo;
 };
 
+/* A part of the work whose time is noted: between two events. */
+struct hrc_mark {
+    const char *name;
+    cudaEvent_t begin, end;
+};
+
 struct hrc_runtime {
     hr_ctx *ctx;
     cudaStream_t stream;
@@ -36,6 +42,8 @@ struct hrc_runtime {
     char name[96];
     float *numbers;      /* on the device: 0, 1 */
     hr_status failed;
+    hrc_mark *mark;      /* (HRC_MARKS) while it profiles, else NULL */
+    int marks;
     hrc_allocation block[HRC_ALLOCATIONS];
     hrc_plan plan[HRC_PLANS];
     int plans, next_plan;
@@ -44,12 +52,18 @@ struct hrc_runtime {
 /* Whether `rt` has not failed and `error` is none; else the failure is kept with its message. */
 bool hrc_good(hrc_runtime *rt, cudaError_t error, const char *what);
 
+/* Around each part of the work: it takes time only while the runtime profiles. */
+void hrc_begin(hrc_runtime *rt, const char *name);
+void hrc_end(hrc_runtime *rt);
+
 /* Blocks of HRC_THREADS threads, one for each 8 elements or so. */
 #define HRC_LAUNCH(rt, kernel, blocks, ...)                                                                            \
     do {                                                                                                               \
         const int hrc_blocks_wanted = (blocks);                                                                        \
         if (hrc_blocks_wanted > 0 && (rt)->failed == HR_OK) {                                                          \
+            hrc_begin((rt), #kernel);                                                                                  \
             kernel<<<hrc_blocks_wanted, HRC_THREADS, 0, (rt)->stream>>>(__VA_ARGS__);                                  \
+            hrc_end(rt);                                                                                               \
             hrc_good((rt), cudaGetLastError(), #kernel);                                                               \
         }                                                                                                              \
     } while (0)

@@ -39,6 +39,10 @@ typedef struct hr_device_ops {
     /* What opening it took besides `allocated`: its context. */
     size_t (*overhead)(const hr_device *device);
 
+    /* From now on, `on`, the device notes how long each part of its work takes; then `text` gets the sum for each part so far, in ms, as a JSON
+     * object. For benches: it makes steps slower. */
+    void (*profile)(hr_device *device, bool on, char *text, size_t bytes);
+
     /* NULL, or why it cannot have such a head, as a sentence. */
     const char *(*head_not_possible)(const struct hr_head_options *options);
     /* Bytes of device memory that head_create takes, with so many positives in a batch. */

@@ -88,6 +88,11 @@ void hrc_describe(const hrc_runtime *, char text[96])
 {
     snprintf(text, 96, "emulator");
 }
+void hrc_profile(hrc_runtime *, bool, char *text, size_t bytes)
+{
+    if (text)
+        snprintf(text, bytes, "{}");
+}
 void hrc_upload(hrc_runtime *, void *device, const void *host, size_t bytes)
 {
     if (bytes > 0)

@@ -1,9 +1,7 @@
 /* A head on a device, through the interface that every head has: the same bits as on the processor where sums are exact, its arrays by way of
  * tensors, decay, the best labels, and what it refuses. */
 #include "tests/cuda/check.hpp"
-#include "tests/cuda/runtime_emulated.hpp"
-
-#include "cuda/device.cuh"
+#include "tests/cuda/head.hpp"
 
 #include <vector>
 
@@ -114,7 +112,8 @@ void test_same()
 {
     hr_ctx *ctx = make_ctx();
     hr_device *device;
-    CHECK(hrc_device_open(ctx, 0, 0, &device) == HR_OK);
+    CHECK(test_device(ctx, 0, &device) == HR_OK);
+    const size_t before = device->ops->allocated(device);
     const problem p = make_problem();
     const hr_head_options near = options_for(nullptr), far = options_for(device);
     size_t bytes[HR_MEM_KINDS] = {};
@@ -122,7 +121,7 @@ void test_same()
     CHECK_EQUAL(bytes[HR_MEM_HEAD_WEIGHTS] + bytes[HR_MEM_HEAD_STATE], 0);
     hr_head *a, *b;
     CHECK(hr_head_create(ctx, &near, &a) == HR_OK && hr_head_create(ctx, &far, &b) == HR_OK);
-    CHECK_EQUAL(device->ops->allocated(device), hr_head_device_memory(&far));
+    CHECK_EQUAL(device->ops->allocated(device) - before, hr_head_device_memory(&far));
     CHECK(contents(a) == contents(b));
     hr_tensor_list list{};
     hr_head_tensors(a, &list);
@@ -157,7 +156,7 @@ void test_same()
     hr_head_topk_destroy(ctx, work);
     hr_head_destroy(a);
     hr_head_destroy(b);
-    CHECK_EQUAL(device->ops->allocated(device), 0);
+    CHECK_EQUAL(device->ops->allocated(device), before);
     hr_device_close(device);
     hr_ctx_destroy(ctx);
 }
@@ -167,7 +166,7 @@ void test_decay()
 {
     hr_ctx *ctx = make_ctx();
     hr_device *device;
-    CHECK(hrc_device_open(ctx, 1, 0, &device) == HR_OK);
+    CHECK(test_device(ctx, 1, &device) == HR_OK);
     const problem p = make_problem();
     hr_head_batch none = batch_of(p);
     none.num_positives = 0;
@@ -193,7 +192,7 @@ void test_refused()
 {
     hr_ctx *ctx = make_ctx();
     hr_device *device;
-    CHECK(hrc_device_open(ctx, 1, 0, &device) == HR_OK);
+    CHECK(test_device(ctx, 1, &device) == HR_OK);
     hr_head_options o = options_for(device);
     hr_head *head;
     o.segment[1].family = HR_FAMILY_FAN_IN;
