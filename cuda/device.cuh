@@ -12,10 +12,10 @@ struct hrc_device {
 
 namespace {
 
-/* Labels of a chunk: scratch of some tens of MiB at D = 768, products large enough to fill a device. */
+/* Labels of a chunk: scratch below 100 MiB at D = 768, products large enough to fill a device, few enough launches. */
 int64_t chunk_of(const hr_head_options *o)
 {
-    const int64_t most = 8192, all = padded(o->labels, 16);
+    const int64_t most = 16384, all = padded(o->labels, 16);
     return all < most ? all : most;
 }
 

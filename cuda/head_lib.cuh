@@ -31,6 +31,7 @@ struct hrc_head {
     hr_head_options o;
     hrc_segment segment[HR_SEGMENTS_MAX];
     hrc_operand operand;        /* of all matrix products */
+    uint64_t key;               /* of its recorded step: new when an array moves */
     int64_t chunk, capacity, q; /* labels of a chunk; positives of a batch; columns, padded */
     unsigned char *arena;       /* everything but the positives */
     float *x, *z, *dw, *dx, *scales; /* scales: the number 1, and what dX takes of each segment */
@@ -168,6 +169,7 @@ bool want_positives(hrc_head *h, int64_t count)
     h->positives = (uint64_t *)hrc_alloc(h->rt, (size_t)count * (sizeof(uint64_t) + sizeof(double)));
     h->positive_loss = (double *)(h->positives + count);
     h->capacity = h->positives ? count : 0;
+    h->key = hrc_new_key(h->rt);
     return h->positives != nullptr;
 }
 
@@ -290,6 +292,13 @@ void run_chunk(hrc_head *h, int segment, int64_t row, int64_t rows, int64_t p, b
     hrc_gemm(h->rt, HRC_TN, h->operand, p, h->q, rows, h->scales + 1 + segment, g, w, true, h->dx, h->q);
     hrc_gemm(h->rt, HRC_NN, h->operand, rows, h->q, p, h->scales, g, x, false, h->dw, h->q);
     update_rows(h, s, r, step);
+}
+
+void run_step(hrc_head *h, int64_t p, bool want_loss)
+{
+    pack_x(h, p);
+    hrc_zero(h->rt, h->dx, (size_t)(p * h->q) * sizeof(float));
+    each_chunk(h, [&](int segment, int64_t at, int64_t rows) { run_chunk(h, segment, at, rows, p, want_loss); });
 }
 
 hr_status upload_step(hrc_head *h, const hr_head_batch *batch, const hr_device_rates *rates, float factor, uint64_t step)
@@ -549,13 +558,14 @@ hr_status hrc_head_step(hrc_head *h, const hr_head_batch *batch, const hr_device
     const int64_t p = padded(batch->rows, 16);
     const size_t row = (size_t)h->o.dim * sizeof(float);
     HR_TRY(upload_step(h, batch, rates, factor, step));
-    pack_x(h, p);
-    hrc_zero(h->rt, h->dx, (size_t)(p * h->q) * sizeof(float));
     if (loss) {
         hrc_zero(h->rt, h->loss, (size_t)h->chunk * sizeof(double));
         hrc_zero(h->rt, h->positive_loss, (size_t)h->capacity * sizeof(double));
+        run_step(h, p, true);
+    } else if (!hrc_replay(h->rt, h->key + (uint64_t)p)) {
+        run_step(h, p, false);
+        hrc_recorded(h->rt);
     }
-    each_chunk(h, [&](int segment, int64_t at, int64_t rows) { run_chunk(h, segment, at, rows, p, loss != nullptr); });
     if (dx)
         hrc_download_rows(h->rt, dx, row, h->dx, (size_t)h->q * sizeof(float), row, batch->rows);
     return loss ? sum_loss(h, loss) : hrc_wait(h->rt);

@@ -35,6 +35,11 @@ void hrc_upload(hrc_runtime *rt, void *device, const void *host, size_t bytes);
 void hrc_upload_rows(hrc_runtime *rt, void *device, size_t device_pitch, const void *host, size_t host_pitch, size_t bytes, int64_t rows);
 void hrc_download_rows(hrc_runtime *rt, void *host, size_t host_pitch, const void *device, size_t device_pitch, size_t bytes, int64_t rows);
 void hrc_zero(hrc_runtime *rt, void *device, size_t bytes);
+/* Work that is asked for again and again in the same way, on the same memory, is recorded once under a key. True: it has been asked for, and there is
+ * nothing left to do. False: the caller asks for it now, and says hrc_recorded after it. Uploads and downloads do not belong into it. */
+bool hrc_replay(hrc_runtime *rt, uint64_t key);
+void hrc_recorded(hrc_runtime *rt);
+uint64_t hrc_new_key(hrc_runtime *rt); /* one that nobody had before, a multiple of 2^24 */
 /* Until all is done that was asked for. The first failure since the last wait, with its message in the context. */
 hr_status hrc_wait(hrc_runtime *rt);
 

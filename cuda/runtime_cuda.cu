@@ -284,6 +284,58 @@ hr_status hrc_wait(hrc_runtime *rt)
     return st;
 }
 
+/* ---- work that comes again ---- */
+
+uint64_t hrc_new_key(hrc_runtime *rt)
+{
+    return ++rt->next_key << 24;
+}
+
+static hrc_record *record_of(hrc_runtime *rt, uint64_t key)
+{
+    for (int i = 0; i < HRC_RECORDS; i++)
+        if (rt->record[i].key == key)
+            return &rt->record[i];
+    return NULL;
+}
+
+/* The first time the work is done as it is asked for, which lets the library choose how to do its products; the second time it is recorded. */
+bool hrc_replay(hrc_runtime *rt, uint64_t key)
+{
+    hrc_record *r = record_of(rt, key);
+    if (rt->failed != HR_OK || rt->mark)
+        return false;
+    if (r && r->graph) {
+        hrc_good(rt, cudaGraphLaunch(r->graph, rt->stream), "recorded work");
+        return true;
+    }
+    if (r) {
+        if (hrc_good(rt, cudaStreamBeginCapture(rt->stream, cudaStreamCaptureModeThreadLocal), "recording"))
+            rt->recording = r;
+        return false;
+    }
+    r = &rt->record[rt->next_record];
+    rt->next_record = (rt->next_record + 1) % HRC_RECORDS;
+    if (r->graph)
+        cudaGraphExecDestroy(r->graph);
+    *r = hrc_record{key, NULL};
+    return false;
+}
+
+void hrc_recorded(hrc_runtime *rt)
+{
+    cudaGraph_t graph = NULL;
+    hrc_record *r = rt->recording;
+    if (!r)
+        return;
+    rt->recording = NULL;
+    const cudaError_t ended = cudaStreamEndCapture(rt->stream, &graph); /* also after a failure: the stream must be free again */
+    if (hrc_good(rt, ended, "recording") && hrc_good(rt, cudaGraphInstantiate(&r->graph, graph, 0), "recording"))
+        hrc_good(rt, cudaGraphLaunch(r->graph, rt->stream), "recorded work");
+    if (graph)
+        cudaGraphDestroy(graph);
+}
+
 hr_ctx *hrc_ctx(const hrc_runtime *rt)
 {
     return rt->ctx;
@@ -337,6 +389,9 @@ void hrc_close(hrc_runtime *rt)
     if (!rt)
         return;
     hrc_profile(rt, false, NULL, 0);
+    for (int i = 0; i < HRC_RECORDS; i++)
+        if (rt->record[i].graph)
+            cudaGraphExecDestroy(rt->record[i].graph);
     for (int i = 0; i < rt->plans; i++)
         forget(&rt->plan[i]);
     for (int i = 0; i < HRC_ALLOCATIONS; i++)

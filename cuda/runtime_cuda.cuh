@@ -9,7 +9,7 @@ extern "C" {
 #include "cuda/runtime.h"
 }
 
-enum { HRC_PLANS = 32, HRC_ALLOCATIONS = 64, HRC_MARKS = 16384 };
+enum { HRC_PLANS = 32, HRC_ALLOCATIONS = 64, HRC_MARKS = 16384, HRC_RECORDS = 16 };
 
 typedef struct hrc_allocation {
     void *device;
@@ -33,6 +33,12 @@ struct hrc_mark {
     cudaEvent_t begin, end;
 };
 
+/* Work under a key: seen once, then recorded, then replayed. */
+struct hrc_record {
+    uint64_t key;
+    cudaGraphExec_t graph;
+};
+
 struct hrc_runtime {
     hr_ctx *ctx;
     cudaStream_t stream;
@@ -42,6 +48,10 @@ struct hrc_runtime {
     char name[96];
     float *numbers;      /* on the device: 0, 1 */
     hr_status failed;
+    hrc_record record[HRC_RECORDS];
+    hrc_record *recording; /* what is being recorded, or NULL */
+    int next_record;
+    uint64_t next_key;
     hrc_mark *mark;      /* (HRC_MARKS) while it profiles, else NULL */
     int marks;
     hrc_allocation block[HRC_ALLOCATIONS];

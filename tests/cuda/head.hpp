@@ -6,7 +6,7 @@
 extern "C" {
 #include "cuda/head_lib.h"
 }
-enum { TEST_ORDERS = 1, TEST_WORKSPACE = 32 << 20 };
+enum { TEST_ORDERS = 1, TEST_TIMES = 4, TEST_WORKSPACE = 32 << 20 };
 
 inline hr_status test_runtime(hr_ctx *ctx, unsigned, hrc_runtime **out)
 {
@@ -20,7 +20,7 @@ inline hr_status test_device(hr_ctx *ctx, unsigned, hr_device **out)
 #include "tests/cuda/runtime_emulated.hpp"
 
 #include "cuda/device.cuh"
-enum { TEST_ORDERS = 2 };
+enum { TEST_ORDERS = 2, TEST_TIMES = 1 };
 
 /* `order`: in which threads and blocks run. */
 inline hr_status test_runtime(hr_ctx *ctx, unsigned order, hrc_runtime **out)

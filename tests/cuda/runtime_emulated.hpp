@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <map>
+#include <set>
 
 #include "cuda/emulator/emulator.h"
 
@@ -20,6 +21,8 @@ struct hrc_runtime {
     hr_ctx *ctx;
     std::map<void *, size_t> memory;
     size_t allocated, peak;
+    std::set<uint64_t> keys; /* of work that came to be recorded */
+    uint64_t next_key;
     uint32_t order; /* of threads and blocks in the emulator */
 };
 
@@ -38,7 +41,7 @@ extern "C" {
 
 hr_status hrc_open(hr_ctx *ctx, int ordinal, size_t, hrc_runtime **out)
 {
-    *out = new hrc_runtime{ctx, {}, 0, 0, (uint32_t)ordinal};
+    *out = new hrc_runtime{ctx, {}, 0, 0, {}, 0, (uint32_t)ordinal};
     return HR_OK;
 }
 void hrc_close(hrc_runtime *rt)
@@ -111,6 +114,18 @@ void hrc_download_rows(hrc_runtime *, void *host, size_t host_pitch, const void 
 void hrc_zero(hrc_runtime *, void *device, size_t bytes)
 {
     memset(device, 0, bytes);
+}
+bool hrc_replay(hrc_runtime *rt, uint64_t key)
+{
+    rt->keys.insert(key);
+    return false;
+}
+void hrc_recorded(hrc_runtime *)
+{
+}
+uint64_t hrc_new_key(hrc_runtime *rt)
+{
+    return ++rt->next_key << 24;
 }
 hr_status hrc_wait(hrc_runtime *)
 {

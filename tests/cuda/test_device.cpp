@@ -161,6 +161,39 @@ void test_same()
     hr_ctx_destroy(ctx);
 }
 
+/* A recorded step is asked for again only while its arrays and the height of its batch are the same. */
+void test_recorded()
+{
+#ifndef TEST_ON_DEVICE
+    hr_ctx *ctx = make_ctx();
+    hrc_runtime *rt;
+    hrc_head *head;
+    CHECK(test_runtime(ctx, 0, &rt) == HR_OK);
+    const hr_head_options o = options_for(nullptr);
+    const problem p = make_problem();
+    float dx[B * D];
+    hr_device_rates rates[2] = {};
+    CHECK(hrc_head_create(rt, &o, 64, 2, &head) == HR_OK);
+    hr_head_batch batch = batch_of(p);
+    const auto keys_after = [&](int64_t rows, int64_t positives) {
+        batch.rows = rows;
+        batch.num_positives = positives;
+        CHECK(hrc_head_step(head, &batch, rates, 1, 0, dx, nullptr) == HR_OK);
+        return rt->keys.size();
+    };
+    CHECK_EQUAL(keys_after(3, 0), 1);
+    CHECK_EQUAL(keys_after(5, 2), 1); /* both padded to 16, and there is room for the positives */
+    CHECK_EQUAL(keys_after(B, (int64_t)p.positives.size()), 2); /* there is not */
+    CHECK_EQUAL(keys_after(B, 1), 2);
+    hrc_head_destroy(head);
+    CHECK(hrc_head_create(rt, &o, 64, 100, &head) == HR_OK);
+    CHECK_EQUAL(keys_after(B, 1), 3); /* another head */
+    hrc_head_destroy(head);
+    hrc_close(rt);
+    hr_ctx_destroy(ctx);
+#endif
+}
+
 /* Decay: alpha falls, and codes are halved, at the same steps to the same bits. */
 void test_decay()
 {
@@ -219,6 +252,6 @@ void test_refused()
 
 int main()
 {
-    static const check_case cases[] = {{"same", test_same}, {"decay", test_decay}, {"refused", test_refused}};
+    static const check_case cases[] = {{"same", test_same}, {"recorded", test_recorded}, {"decay", test_decay}, {"refused", test_refused}};
     return check_run(cases);
 }
