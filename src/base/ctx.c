@@ -17,6 +17,9 @@
 #include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/asan_interface.h>
+#endif
 #if defined(__x86_64__)
 #include <cpuid.h>
 #include <sys/syscall.h>
@@ -192,8 +195,13 @@ void hr_free(hr_ctx *ctx, void *block)
         abort(); /* our own mistake: not a block of hr_alloc, or freed twice */
     head->magic = 0;
     account(ctx, head->kind, 0, head->bytes);
-    if (head->mapped)
-        munmap(head, head->mapped);
+    const size_t mapped = head->mapped;
+#if defined(__SANITIZE_ADDRESS__)
+    if (mapped)
+        ASAN_UNPOISON_MEMORY_REGION(head, mapped); /* what its owner forbade of it; free does that itself, munmap does not */
+#endif
+    if (mapped)
+        munmap(head, mapped);
     else
         free(head);
 }
