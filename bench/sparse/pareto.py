@@ -29,7 +29,7 @@ def kind(setup):
         return "narrower"
     if setup["layer"]:
         return "layer, bottleneck"
-    if "%" in words or "the same" in words:
+    if "%" in words:
         return "head and tail"
     return next((k for k in ("unstructured", "shared", "fan-in", "dense") if k in words), "fan-in")
 

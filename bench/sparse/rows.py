@@ -55,7 +55,7 @@ def rows():
     keys = "head.family=fan_in head.fan_in=112 head.dtype=e4m3 head.group=32 head.rewire=gradient head.rewire_every=100 head.dense_ratio=0.1"
     yield row("eighth", "10 % dense, the rest shared by 32, rewired by gradient", f"{keys} head.dense_lr_scale={1 / 7:.4g}", 7, seeds=3, k=112)
     more = f"head.group=16 head.dense_ratio=0.1 head.dense_lr_scale={2 / FACTOR[64]} head.dense_slice=384:768 head.slice=0:384"
-    yield row("headtail10-slices", "the same, each half of the columns", **fan(64, more=more))
+    yield row("headtail10-slices", "10 % dense, the rest shared by 16, each half of the columns", **fan(64, more=more))
     for k in (64, 32): # a label's share of the layer is k / LAYER, but the layer's outputs grow as it trains: half of that factor
         keys = fan(k, more=f"layer.width={LAYER} layer.dtype=bf16 layer.lr=0.001", layer=LAYER)
         yield row(f"layer-fan{k}", f"relu layer of {LAYER}, fan-in", **keys | {"factor": LAYER / k / 2})
