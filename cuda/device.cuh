@@ -12,11 +12,14 @@ struct hrc_device {
 
 namespace {
 
-/* Labels of a chunk: scratch below 100 MiB at D = 768, products large enough to fill a device, few enough launches. */
+/* Labels of a chunk: scratch of about 100 MiB, products large enough to fill a device, few enough launches. */
 int64_t chunk_of(const hr_head_options *o)
 {
-    const int64_t most = 16384, all = padded(o->labels, 16);
-    return all < most ? all : most;
+    const int64_t width = std::max(padded(o->dim, HRC_COLUMNS), padded(o->max_batch, 16)), all = padded(o->labels, 16);
+    int64_t most = 16384;
+    while (most > 256 && most * width > 1 << 24) /* numbers of z or dw */
+        most /= 2;
+    return std::min(all, most);
 }
 
 hrc_runtime *runtime_of(const hr_device *device)
