@@ -62,4 +62,4 @@ def rows():
     keys = "head.family=unstructured head.fan_in=64 head.dtype=e4m3"
     yield row("unstructured64", "unstructured", keys, FACTOR[64], k=64)
     yield row("unstructured64-set", "unstructured, rewired at random", f"{keys} head.rewire=random head.rewire_every=100", FACTOR[64], k=64)
-    yield row("bottleneck64", "bottleneck of 64, dense", "layer.width=64 layer.lr=0.001 head.dtype=e4m3", layer=64)
+    yield row("bottleneck64", "bottleneck of 64, dense", "layer.width=64 layer.activation=none layer.lr=0.003 head.dtype=e4m3", layer=64)

@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import time
+import zlib
 
 from rows import DATA, rows, seeds
 
@@ -42,7 +43,7 @@ def measure(args, name, data, setup, seed):
     """One training: its record, or None when it failed."""
     common, lr = DATA[name]
     keys = f"{common} {setup['keys']} head.lr={lr * setup['factor']:.6g} seed={seed}"
-    run = os.path.join(args.work, f"{name}-{setup['name']}-{seed}")
+    run = os.path.join(args.work, f"{name}-{setup['name']}-{seed}-{zlib.crc32(keys.encode()):08x}") # a row that changed begins anew
     code, out = headroom(args, "train", "--json", "--quiet", "--threads", str(args.threads), f"dataset={data}", f"run={run}", *keys.split())
     if code != 0:
         print(f"{name} {setup['name']}: exit status {code}", file=sys.stderr)

@@ -177,6 +177,7 @@ static hr_status layer_options(const hr_config *c, const hr_encoder_options *enc
         .seed = encoder->seed,
         .first_tensor = FIRST_LAYER_TENSOR,
     };
+    const double read = fan_in > 0 ? (double)encoder->dim / (double)fan_in : 1; /* |x|^2 over what a unit reads of it */
     o->segment[0] = (hr_segment_options){
         .rows = width,
         .family = fan_in > 0 ? HR_FAMILY_FAN_IN : HR_FAMILY_DENSE,
@@ -186,7 +187,7 @@ static hr_status layer_options(const hr_config *c, const hr_encoder_options *enc
         .beta2 = (float)hr_config_number(c, "head.beta2"),
         .eps = (float)hr_config_number(c, "head.eps"),
         .lr_scale = 1,
-        .init = (float)(hr_config_number(c, "layer.init") / sqrt((double)(fan_in > 0 ? fan_in : encoder->dim))),
+        .init = (float)(hr_config_number(c, "layer.init") * sqrt((o->relu ? 6.0 : 3.0) / (double)width * read)),
     };
     HR_TRY(head_dtype(c, "layer.dtype", &o->segment[0].dtype));
     HR_TRY(head_dtype(c, "layer.state_dtype", &o->segment[0].state_dtype));
