@@ -165,6 +165,7 @@ bool want_positives(hrc_head *h, int64_t count)
 {
     if (count <= h->capacity)
         return true;
+    count += h->capacity > 0 ? count / 2 : 0; /* so that it does not move again and again */
     hrc_free(h->rt, h->positives);
     h->positives = (uint64_t *)hrc_alloc(h->rt, (size_t)count * (sizeof(uint64_t) + sizeof(double)));
     h->positive_loss = (double *)(h->positives + count);
@@ -305,7 +306,9 @@ hr_status upload_step(hrc_head *h, const hr_head_batch *batch, const hr_device_r
 {
     hrc_step steps[HR_SEGMENTS_MAX];
     float scales[HR_SEGMENTS_MAX + 1] = {1.0f};
-    const hrc_batch_step b = {(int32_t)batch->rows, (int32_t)batch->num_positives, h->o.loss == HR_LOSS_SQUARED_HINGE};
+    const bool hinge = h->o.loss == HR_LOSS_SQUARED_HINGE;
+    const float g_scale = hinge ? HRC_G_SCALE_HINGE : HRC_G_SCALE_BCE;
+    const hrc_batch_step b = {(int32_t)batch->rows, (int32_t)batch->num_positives, hinge, g_scale};
     if (!want_positives(h, batch->num_positives))
         return HR_ERR_NOMEM;
     for (int i = 0; i < h->o.num_segments; i++) {
@@ -313,7 +316,7 @@ hr_status upload_step(hrc_head *h, const hr_head_batch *batch, const hr_device_r
         hrc_step *s = &steps[i];
         s->zscale = rates[i].zscale;
         s->bias = h->o.bias == HR_BIAS_NONE ? 0.0f : h->o.bias_value;
-        s->dw_scale = factor / HRC_G_SCALE;
+        s->dw_scale = factor / g_scale;
         s->step = rates[i].step;
         s->keep = rates[i].keep;
         s->bias_step = rates[i].lr;
@@ -324,7 +327,7 @@ hr_status upload_step(hrc_head *h, const hr_head_batch *batch, const hr_device_r
         s->rescale_draws = hr_rng_make(h->o.seed, step, tensor, HR_STREAM_RESCALE);
         s->first_draws = hr_rng_make(h->o.seed, step, tensor + 1, HR_STREAM_STATE);
         s->second_draws = hr_rng_make(h->o.seed, step, tensor + 64, HR_STREAM_STATE);
-        scales[i + 1] = rates[i].zscale * factor / HRC_G_SCALE;
+        scales[i + 1] = rates[i].zscale * factor / g_scale;
     }
     hrc_upload(h->rt, h->batch, &b, sizeof b);
     hrc_upload(h->rt, h->steps, steps, (size_t)h->o.num_segments * sizeof *steps);
@@ -511,7 +514,7 @@ hr_status hrc_head_create(hrc_runtime *rt, const hr_head_options *options, int64
     h->arena = (unsigned char *)hrc_alloc(rt, lay_out(h));
     if (!h->arena || !want_positives(h, positives > 0 ? positives : 1)) {
         hrc_head_destroy(h);
-        return HR_ERR_NOMEM;
+        return HR_ERR_NOMEM; /* with the message of what failed */
     }
     (void)lay_out(h);
     init_rows(h);
@@ -553,9 +556,7 @@ hr_status hrc_head_read(hrc_head *head, int segment, hr_device_array array, int6
 
 hr_status hrc_head_step(hrc_head *h, const hr_head_batch *batch, const hr_device_rates *rates, float factor, uint64_t step, float *dx, double *loss)
 {
-    if (batch->rows == 0)
-        return HR_OK;
-    const int64_t p = padded(batch->rows, 16);
+    const int64_t p = padded(batch->rows > 0 ? batch->rows : 1, 16); /* of an empty one, decay and moments are what is left */
     const size_t row = (size_t)h->o.dim * sizeof(float);
     HR_TRY(upload_step(h, batch, rates, factor, step));
     if (loss) {
@@ -597,7 +598,7 @@ hr_status hrc_head_top(hrc_head *h, int64_t rows, const float *x, int64_t k, con
     best_lists best(rows, k, external);
     hrc_step steps[HR_SEGMENTS_MAX] = {};
     const float one = 1.0f;
-    const hrc_batch_step batch = {(int32_t)rows, 0, 0};
+    const hrc_batch_step batch = {(int32_t)rows, 0, 0, 1.0f};
     for (int i = 0; i < h->o.num_segments; i++) {
         steps[i].zscale = zscale[i];
         steps[i].bias = h->o.bias == HR_BIAS_NONE ? 0.0f : h->o.bias_value;

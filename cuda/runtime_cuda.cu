@@ -8,9 +8,11 @@ bool hrc_good(hrc_runtime *rt, cudaError_t error, const char *what)
 {
     if (rt->failed != HR_OK)
         return false;
-    if (error != cudaSuccess)
+    if (error != cudaSuccess) {
+        (void)cudaGetLastError(); /* else the next launch would find it */
         rt->failed = hr_fail(rt->ctx, error == cudaErrorMemoryAllocation ? HR_ERR_NOMEM : HR_ERR_DEVICE, "device: %s: %s", what,
                              cudaGetErrorString(error));
+    }
     return error == cudaSuccess;
 }
 
@@ -128,15 +130,17 @@ static bool choose(hrc_runtime *rt, hrc_plan *p)
     cublasLtMatmulPreference_t preference = NULL;
     cublasLtMatmulHeuristicResult_t found;
     int count = 0;
+    char what[128];
+    snprintf(what, sizeof what, "a product of %lld x %lld x %lld, operands of type %d", (long long)p->m, (long long)p->n, (long long)p->k,
+             (int)p->type);
     bool ok = good(rt, cublasLtMatmulPreferenceCreate(&preference), "product");
     ok = ok && good(rt, cublasLtMatmulPreferenceSetAttribute(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &rt->workspace_bytes,
                                                              sizeof rt->workspace_bytes), "product");
-    ok = ok && good(rt, cublasLtMatmulAlgoGetHeuristic(rt->lt, p->op, p->b, p->a, p->c, p->c, preference, 1, &found, &count), "product");
+    ok = ok && good(rt, cublasLtMatmulAlgoGetHeuristic(rt->lt, p->op, p->b, p->a, p->c, p->c, preference, 1, &found, &count), what);
     if (preference)
         cublasLtMatmulPreferenceDestroy(preference);
     if (ok && count == 0) {
-        rt->failed = hr_fail(rt->ctx, HR_ERR_DEVICE, "device: the library has no product of %lld x %lld x %lld", (long long)p->m, (long long)p->n,
-                             (long long)p->k);
+        rt->failed = hr_fail(rt->ctx, HR_ERR_DEVICE, "device: the library has no way to do %s", what);
         return false;
     }
     p->algo = found.algo;
@@ -201,7 +205,7 @@ void *hrc_alloc(hrc_runtime *rt, size_t bytes)
     bytes = bytes > 0 ? bytes : 1;
     if (!block) {
         rt->failed = hr_fail(rt->ctx, HR_ERR_BUG, "device: more than %d allocations", HRC_ALLOCATIONS);
-    } else if (hrc_good(rt, cudaMalloc(&p, bytes), "allocation")) {
+    } else if (rt->failed == HR_OK && hrc_good(rt, cudaMalloc(&p, bytes), "allocation")) {
         *block = hrc_allocation{p, bytes};
         rt->allocated += bytes;
         rt->peak = rt->allocated > rt->peak ? rt->allocated : rt->peak;
@@ -258,14 +262,18 @@ void hrc_upload(hrc_runtime *rt, void *device, const void *host, size_t bytes)
 
 void hrc_upload_rows(hrc_runtime *rt, void *device, size_t device_pitch, const void *host, size_t host_pitch, size_t bytes, int64_t rows)
 {
-    if (bytes > 0 && rows > 0 && rt->failed == HR_OK)
+    if (bytes == device_pitch && bytes == host_pitch)
+        hrc_upload(rt, device, host, bytes * (size_t)rows);
+    else if (bytes > 0 && rows > 0 && rt->failed == HR_OK)
         hrc_good(rt, cudaMemcpy2DAsync(device, device_pitch, host, host_pitch, bytes, (size_t)rows, cudaMemcpyHostToDevice, rt->stream),
                  "copy to the device");
 }
 
 void hrc_download_rows(hrc_runtime *rt, void *host, size_t host_pitch, const void *device, size_t device_pitch, size_t bytes, int64_t rows)
 {
-    if (bytes > 0 && rows > 0 && rt->failed == HR_OK)
+    if (bytes == device_pitch && bytes == host_pitch && rows > 0 && rt->failed == HR_OK)
+        hrc_good(rt, cudaMemcpyAsync(host, device, bytes * (size_t)rows, cudaMemcpyDeviceToHost, rt->stream), "copy from the device");
+    else if (bytes > 0 && rows > 0 && rt->failed == HR_OK)
         hrc_good(rt, cudaMemcpy2DAsync(host, host_pitch, device, device_pitch, bytes, (size_t)rows, cudaMemcpyDeviceToHost, rt->stream),
                  "copy from the device");
 }

@@ -3,7 +3,7 @@
  *
  * A head's rows are worked on in chunks of C labels; B instances, padded to P = a multiple of 16; D columns, padded to Q = a multiple of 8.
  *   xo (P, Q)   X                        wo (C, Q)   codes, in code units
- *   z  (C, P)   f32, in code units       go (C, P)   gradient times HRC_G_SCALE
+ *   z  (C, P)   f32, in code units       go (C, P)   gradient times g_scale
  *   dw (C, Q)   f32, of go and xo
  * xo, wo, go are operands of matrix products: f16, bf16 or f32.
  * What changes from step to step stands in device memory (hrc_step), so that the launches of a step can be recorded once. */
@@ -15,8 +15,11 @@
 #include "dtype/sigmoid.h"
 #include "dtype/update.h"
 
-#define HRC_G_SCALE 4096.0f /* f16 keeps 11 bits of a gradient of 2^-26 and more; |g| <= 1 for cross-entropy, <= 15 for the hinge */
-#define HRC_G_MOST 65504.0f
+/* What gradients are multiplied by, so that f16 keeps 11 bits of them: from 2^-26 on for cross-entropy, where |g| <= 1, from 2^-18 to 4094 for the
+ * hinge. */
+#define HRC_G_SCALE_BCE 4096.0f
+#define HRC_G_SCALE_HINGE 16.0f
+#define HRC_F16_MOST 65504.0f
 
 enum { HRC_THREADS = 256, HRC_COLUMNS = 8 }; /* columns of a thread: one block of draws */
 
@@ -24,13 +27,14 @@ enum { HRC_THREADS = 256, HRC_COLUMNS = 8 }; /* columns of a thread: one block o
 typedef struct hrc_batch_step {
     int32_t rows, num_positives;
     int32_t hinge;      /* squared hinge instead of cross-entropy */
+    float g_scale;
 } hrc_batch_step;
 
 /* Of a segment. */
 typedef struct hrc_step {
     float zscale;       /* alpha 2^-s: logits are zscale z + bias */
     float bias;
-    float dw_scale;     /* of dw to the gradient: loss factor / HRC_G_SCALE */
+    float dw_scale;     /* of dw to the gradient: loss factor / g_scale */
     float step, keep;   /* code <- round(keep code - step gradient) */
     float bias_step;    /* bias <- bias - bias_step gradient */
     int32_t rounding;   /* hr_rounding */
@@ -100,14 +104,22 @@ HRC_FLOAT_TYPE(hrc_f16, uint16_t, f16, HR_GRID_F16);
 HRC_FLOAT_TYPE(hrc_e4m3, uint8_t, e4m3, HR_GRID_E4M3);
 HRC_FLOAT_TYPE(hrc_e5m2, uint8_t, e5m2, HR_GRID_E5M2);
 
+/* Two numbers as f16, within its range; NaN stays. */
+HRC_DEVICE uint32_t hrc_f16x2_within(float lo, float hi)
+{
+    lo = lo > HRC_F16_MOST ? HRC_F16_MOST : lo < -HRC_F16_MOST ? -HRC_F16_MOST : lo;
+    hi = hi > HRC_F16_MOST ? HRC_F16_MOST : hi < -HRC_F16_MOST ? -HRC_F16_MOST : hi;
+    return hrc_f16x2(lo, hi);
+}
+
 /* The operands of the matrix products, eight at a time, aligned. */
 struct hrc_as_f16 {
     typedef uint16_t element;
     static HRC_DEVICE void store8(element *p, const float v[8])
     {
-        hrc_store16(p, hrc_vec16{{hrc_f16x2(v[0], v[1]), hrc_f16x2(v[2], v[3]), hrc_f16x2(v[4], v[5]), hrc_f16x2(v[6], v[7])}});
+        hrc_store16(p, hrc_vec16{{hrc_f16x2_within(v[0], v[1]), hrc_f16x2_within(v[2], v[3]), hrc_f16x2_within(v[4], v[5]), hrc_f16x2_within(v[6], v[7])}});
     }
-    static HRC_DEVICE element one(float v) { return (element)hrc_f16x2(v, 0.0f); }
+    static HRC_DEVICE element one(float v) { return (element)hrc_f16x2_within(v, 0.0f); }
     static HRC_DEVICE float number(element e) { return hrc_f16_low(e); }
 };
 struct hrc_as_bf16 {
@@ -199,12 +211,6 @@ HRC_DEVICE float hrc_gradient_of_positive(float z, bool hinge)
     const float m = 1.0f - z;
     return hinge ? -2.0f * (m > 0.0f ? m : 0.0f) : -1.0f / (1.0f + hr_exp(z));
 }
-HRC_DEVICE float hrc_scaled(float g)
-{
-    const float v = g * HRC_G_SCALE;
-    return v > HRC_G_MOST ? HRC_G_MOST : v < -HRC_G_MOST ? -HRC_G_MOST : v;
-}
-
 /* z (labels, padded) to go of the same shape as if all were negatives; zero beyond the batch. `bias` (labels): or NULL, then step->bias. */
 template <class O>
 HRC_KERNEL(HRC_THREADS, 1) hrc_gradient(const float *__restrict__ z, const float *__restrict__ bias, int32_t labels, int32_t padded,
@@ -218,7 +224,7 @@ HRC_KERNEL(HRC_THREADS, 1) hrc_gradient(const float *__restrict__ z, const float
     const float offset = bias ? bias[p.row] : step->bias;
     const bool hinge = batch->hinge != 0;
     HRC_UNROLL for (int i = 0; i < 8; i++)
-        v[i] = p.column + i < batch->rows ? hrc_scaled(hrc_gradient_of(fmaf(step->zscale, z[p.at + i], offset), hinge)) : 0.0f;
+        v[i] = p.column + i < batch->rows ? batch->g_scale * hrc_gradient_of(fmaf(step->zscale, z[p.at + i], offset), hinge) : 0.0f;
     O::store8(go + p.at, v);
 }
 
@@ -235,7 +241,7 @@ HRC_KERNEL(HRC_THREADS, 1) hrc_positives(const uint64_t *__restrict__ positives,
     if (label < 0 || label >= labels)
         return;
     const float logit = fmaf(step->zscale, z[label * padded + b], bias ? bias[label] : step->bias);
-    go[label * padded + b] = O::one(hrc_scaled(hrc_gradient_of_positive(logit, batch->hinge != 0)));
+    go[label * padded + b] = O::one(batch->g_scale * hrc_gradient_of_positive(logit, batch->hinge != 0));
 }
 
 /* ---- the loss, where it is asked for ---- */
@@ -441,8 +447,13 @@ HRC_KERNEL(HRC_THREADS, 1) hrc_halve(hrc_rows w, int32_t pitch, int32_t rounding
     typename T::code *c = (typename T::code *)(w.codes + p.row * w.pitch) + p.column;
     hr_rng_block(draws, (uint32_t)(w.label + p.row), (uint32_t)(p.column / 8), word);
     const int how = rounding == HR_ROUND_NEAREST ? HR_ROUND_NEAREST : HR_ROUND_STOCHASTIC;
-    for (int i = 0; i < 8 && p.column + i < w.dim; i++)
+    for (int i = 0; i < 8 && p.column + i < w.dim; i++) {
         c[i] = T::store(T::round(0.5f * T::load(c[i]), how, hrc_draw(word, i)));
+        if (w.comp) {
+            uint16_t *comp = &w.comp[p.row * w.dim + p.column + i];
+            *comp = hr_bf16_encode(hr_round_nearest(0.5f * hr_bf16_decode(*comp), HR_GRID_BF16));
+        }
+    }
 }
 HRC_KERNEL(HRC_THREADS, 1) hrc_halve_i8r(hrc_rows w)
 {

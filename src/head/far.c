@@ -17,6 +17,15 @@ void hr_far_destroy(hr_head *head)
         ops_of(head)->head_destroy(head->far);
 }
 
+hr_status hr_far_check(hr_head *head, const hr_head_batch *batch)
+{
+    for (int64_t i = 0; i < batch->rows * head->o.dim; i++)
+        if (fabsf(batch->x[i]) > 65504.0f)
+            return hr_fail(head->ctx, HR_ERR_NUMERIC, "head: X[%lld][%lld] = %g, on a device expected at most 65504; nothing was changed. Set "
+                           "encoder.norm=1", (long long)(i / head->o.dim), (long long)(i % head->o.dim), (double)batch->x[i]);
+    return HR_OK;
+}
+
 hr_status hr_far_step(hr_head *head, const hr_head_batch *batch, float lr, const float *new_alpha, const hr_adam_law *adam, uint64_t step,
                       float *dx, double *loss)
 {

@@ -60,6 +60,8 @@ hr_tile_step hr_head_tile_step(hr_head *head, const hr_head_batch *batch, int se
 /* far.c: the step of a head on a device, between the checks and what becomes of alpha; `adam` of each segment. */
 hr_status hr_far_create(hr_head *head);
 void hr_far_destroy(hr_head *head);
+/* HR_ERR_NUMERIC where X leaves the range of f16, which the device's products may have. */
+hr_status hr_far_check(hr_head *head, const hr_head_batch *batch);
 hr_status hr_far_step(hr_head *head, const hr_head_batch *batch, float lr, const float *new_alpha, const hr_adam_law *adam, uint64_t step,
                       float *dx, double *loss);
 hr_status hr_far_halve(hr_head *head, int segment, uint64_t step);

@@ -341,6 +341,7 @@ hr_status hr_head_step(hr_head *head, const hr_head_batch *batch, float lr, uint
                            "Lower head.lr", (double)lr, head->o.segment[i].scale_log2);
     }
     if (head->far) {
+        HR_TRY(hr_far_check(head, batch));
         HR_TRY(hr_far_step(head, batch, lr, work.new_alpha, work.adam, step, dx, loss));
         return settle_alpha(&work);
     }
