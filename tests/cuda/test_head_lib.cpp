@@ -369,6 +369,8 @@ void test_halve()
         none.x = p.x.data();
         CHECK(hr_head_step(h.host, &none, 0.1f, 8, dx.data(), nullptr) == HR_OK);
         CHECK(hr_head_alpha(h.host, 0) > 0.9f && hr_head_alpha(h.host, 1) < 1);
+        const hr_device_rates rates[2] = {{1, 0.1f, 1, 0.1f, {}}, {1, 0.1f, 1, 0.1f, {}}};
+        CHECK(hrc_head_step(h.device, &none, rates, 1.0f, 8, dx.data(), nullptr) == HR_OK); /* compensation goes into codes that hold more */
         CHECK(hrc_head_halve(h.device, 0, 8) == HR_OK);
         for (const host_array &array : host_arrays(h.host))
             CHECK(same(h, array));
